@@ -1,0 +1,45 @@
+//! Devices: their names, keys and whether they may connect.
+
+pub use weir_store::Device;
+
+use weir_core::{DeviceId, ProductId};
+
+use super::{AdminError, check_page, products};
+use crate::{Broker, CloseReason};
+
+/// Makes a device, with a random key of its own.
+pub async fn create(broker: &Broker, id: &DeviceId) -> Result<Device, AdminError> {
+    Ok(broker.store().create_device(id, None, broker.clock().now()).await?)
+}
+
+pub fn get(broker: &Broker, id: &DeviceId) -> Result<Device, AdminError> {
+    broker.store().device(id)?.ok_or_else(|| AdminError::missing("device", id))
+}
+
+/// One page of a product's devices by name, and how many it has.
+pub async fn list(
+    broker: &Broker,
+    product: &ProductId,
+    offset: u64,
+    limit: u32,
+) -> Result<(Vec<Device>, u64), AdminError> {
+    check_page(limit)?;
+    products::get(broker, product)?;
+    Ok(broker.store().devices(product, offset, limit).await?)
+}
+
+/// Deletes a device with its tokens, and ends its session.
+pub async fn delete(broker: &Broker, id: &DeviceId) -> Result<(), AdminError> {
+    broker.store().delete_device(id).await?;
+    broker.close_device_sessions(id, CloseReason::Disabled);
+    Ok(())
+}
+
+/// Lets a device connect, or forbids it and ends its session.
+pub async fn set_enabled(broker: &Broker, id: &DeviceId, enabled: bool) -> Result<Device, AdminError> {
+    broker.store().set_device_enabled(id, enabled).await?;
+    if !enabled {
+        broker.close_device_sessions(id, CloseReason::Disabled);
+    }
+    get(broker, id)
+}

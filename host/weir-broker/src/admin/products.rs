@@ -1,0 +1,49 @@
+//! Products: kinds of devices.
+
+pub use weir_store::{NewProduct, Product};
+
+use weir_core::ProductId;
+
+use super::AdminError;
+use crate::Broker;
+
+/// Characters of a product's name.
+const NAME_CHARS: usize = 128;
+
+/// Paths that one schema may declare.
+const SCHEMA_FIELDS: usize = 512;
+
+/// Bytes of one path of a schema.
+const PATH_BYTES: usize = 256;
+
+/// Makes a product; without an id, one is made up.
+pub async fn create(broker: &Broker, new: NewProduct) -> Result<Product, AdminError> {
+    if new.name.chars().count() > NAME_CHARS || new.name.chars().any(char::is_control) {
+        let reason = format!("use at most {NAME_CHARS} characters, none of them a control character");
+        return Err(AdminError::invalid("name", reason));
+    }
+    if new.schema.len() > SCHEMA_FIELDS {
+        let reason = format!("a schema declares at most {SCHEMA_FIELDS} paths, not {}", new.schema.len());
+        return Err(AdminError::invalid("schema", reason));
+    }
+    for (path, _) in &new.schema {
+        if path.trim().is_empty() || path.len() > PATH_BYTES || path.chars().any(char::is_control) {
+            let reason = format!("a path has 1 to {PATH_BYTES} bytes, as in \"temp\" or \"pos.lat\"");
+            return Err(AdminError::invalid("schema", reason));
+        }
+    }
+    Ok(broker.store().create_product(new, broker.clock().now()).await?)
+}
+
+pub fn get(broker: &Broker, id: &ProductId) -> Result<Product, AdminError> {
+    broker.store().product(id)?.ok_or_else(|| AdminError::missing("product", id))
+}
+
+pub async fn list(broker: &Broker) -> Result<Vec<Product>, AdminError> {
+    Ok(broker.store().products().await?)
+}
+
+/// Refused while the product has devices.
+pub async fn delete(broker: &Broker, id: &ProductId) -> Result<(), AdminError> {
+    Ok(broker.store().delete_product(id).await?)
+}

@@ -1,0 +1,147 @@
+//! Proving who a client is: the vendor's HMAC credentials, a device's token, a key.
+
+use std::sync::Arc;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+use sha2::Sha256;
+use weir_core::{
+    DeviceId, KeyName, Principal,
+    seams::{AuthError, Authenticator, Credentials},
+};
+use weir_log::Clock;
+use weir_store::{Device, Role, Store, TokenCheck};
+
+/// Checks credentials against the store.
+#[derive(Debug, Clone)]
+pub struct StoreAuthenticator {
+    store: Store,
+    clock: Clock,
+}
+
+impl StoreAuthenticator {
+    pub fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock }
+    }
+
+    /// User name `PRODUCT/DEVICE`, a token as password, any client id.
+    fn token(&self, device: DeviceId, password: &[u8]) -> Result<Principal, AuthError> {
+        let known = self.device(&device)?;
+        let token = std::str::from_utf8(password).map_err(|_| AuthError::BadCredentials)?;
+        let check = self.store.check_token(&device, token, self.clock.now()).map_err(|_| AuthError::Unavailable)?;
+        match check {
+            TokenCheck::Valid => enabled(known),
+            TokenCheck::Expired => Err(AuthError::Expired),
+            TokenCheck::Unknown => Err(AuthError::BadCredentials),
+        }
+    }
+
+    /// Vendor protocol §2.2: user name `PRODUCTdevice;appid;connid;expiry`, password `hex;method`.
+    fn hmac(&self, credentials: &Credentials, username: &str, password: &[u8]) -> Result<Principal, AuthError> {
+        let mut fields = username.split(';');
+        let id = fields.next().unwrap_or_default();
+        let (Some(_application), Some(_connection), Some(expiry), None) =
+            (fields.next(), fields.next(), fields.next(), fields.next())
+        else {
+            return Err(AuthError::BadCredentials);
+        };
+        // The first ten characters are the product, the rest is the device; the client id repeats them.
+        if id != credentials.client_id {
+            return Err(AuthError::BadCredentials);
+        }
+        let (product, device) = id.split_at_checked(10).ok_or(AuthError::BadCredentials)?;
+        let device: DeviceId = format!("{product}/{device}").parse().map_err(|_| AuthError::BadCredentials)?;
+        let known = self.device(&device)?;
+        let password = std::str::from_utf8(password).map_err(|_| AuthError::BadCredentials)?;
+        if !verify(username, password, &known.psk) {
+            return Err(AuthError::BadCredentials);
+        }
+        // Clients send seconds, milliseconds or the largest integer they have; only a time gone by is refused.
+        let expiry: u64 = expiry.parse().map_err(|_| AuthError::BadCredentials)?;
+        if expiry < u64::try_from(self.clock.now().seconds()).unwrap_or(0) {
+            return Err(AuthError::Expired);
+        }
+        enabled(known)
+    }
+
+    fn device(&self, device: &DeviceId) -> Result<Device, AuthError> {
+        self.store.device(device).map_err(|_| AuthError::Unavailable)?.ok_or(AuthError::BadCredentials)
+    }
+
+    fn key(&self, name: &str, secret: &[u8]) -> Result<Principal, AuthError> {
+        let key: KeyName = name.parse().map_err(|_| AuthError::BadCredentials)?;
+        let secret = std::str::from_utf8(secret).map_err(|_| AuthError::BadCredentials)?;
+        match self.store.check_key(&key, secret).map_err(|_| AuthError::Unavailable)? {
+            Some(Role::Administrator) => Ok(Principal::Administrator(key)),
+            Some(Role::Application(grants)) => Ok(Principal::Application { key, grants: Arc::new(grants) }),
+            None => Err(AuthError::BadCredentials),
+        }
+    }
+}
+
+impl Authenticator for StoreAuthenticator {
+    fn authenticate(&self, credentials: &Credentials) -> Result<Principal, AuthError> {
+        let (Some(username), Some(password)) = (&credentials.username, &credentials.password) else {
+            return Err(AuthError::BadCredentials);
+        };
+        if username.contains(';') {
+            self.hmac(credentials, username, password)
+        } else if username.contains('/') {
+            let device = username.parse().map_err(|_| AuthError::BadCredentials)?;
+            self.token(device, password)
+        } else {
+            self.key(username, password)
+        }
+    }
+}
+
+/// Said only after the proof, so that a stranger does not learn which devices exist.
+fn enabled(device: Device) -> Result<Principal, AuthError> {
+    if device.enabled { Ok(Principal::Device(device.id)) } else { Err(AuthError::Disabled(device.id.to_string())) }
+}
+
+/// Whether `password`, `hex;method`, is the HMAC of `username` under `psk`. Compares in constant time.
+fn verify(username: &str, password: &str, psk: &[u8]) -> bool {
+    let Some((token, method)) = password.split_once(';') else { return false };
+    let Some(token) = unhex(token) else { return false };
+    match method {
+        "hmacsha256" => Hmac::<Sha256>::new_from_slice(psk)
+            .is_ok_and(|mac| mac.chain_update(username).verify_slice(&token).is_ok()),
+        "hmacsha1" => Hmac::<Sha1>::new_from_slice(psk)
+            .is_ok_and(|mac| mac.chain_update(username).verify_slice(&token).is_ok()),
+        _ => false,
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> =
+        text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
+    let digits = digits?;
+    if digits.len() % 2 != 0 {
+        return None;
+    }
+    Some(digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
+}
+
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+
+    use super::*;
+
+    /// The worked example of the vendor protocol §2.2.
+    #[test]
+    fn the_worked_example_verifies() {
+        let psk = STANDARD.decode("AAECAwQFBgcICQoLDA0ODw==").unwrap();
+        let username = "ABCDE12345dev_01;12010126;Ab3dE;1893456000";
+        let sha256 = "a508a097ef3db96ab50ab65ae8b5b185da9e3488fd00f29766b1fc00222d10bd;hmacsha256";
+        let sha1 = "9ea5e075c7fa8d0350fc9734a407882e69cac110;hmacsha1";
+        assert!(verify(username, sha256, &psk));
+        assert!(verify(username, sha1, &psk));
+        assert!(!verify(&username.replace("dev_01", "dev_02"), sha256, &psk));
+        assert!(!verify(username, &sha256.replace("hmacsha256", "hmacsha1"), &psk));
+        assert!(!verify(username, "zz;hmacsha256", &psk));
+        assert!(!verify(username, "", &psk));
+    }
+}

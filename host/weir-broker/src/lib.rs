@@ -1,0 +1,36 @@
+//! The running middle of the hub: what happens between a front-end and the log, and between the log and an effect.
+//!
+//! Start reading at [`pipeline`]: it holds the main path and the invariants. Front-ends reach the hub through
+//! [`Broker`] and [`Session`] only; these alone decide on authority, limits and routing.
+//!
+//! Architecture invariant: this crate knows no protocol and no SQL. Codecs are the front-ends', the rule language is
+//! behind [`weir_core::seams::Language`].
+
+pub mod admin;
+mod auth;
+mod broker;
+mod delivery;
+mod drain;
+mod inbox;
+mod ingress;
+mod limits;
+pub mod metrics;
+pub mod pipeline;
+mod rules;
+mod session;
+mod tail;
+
+#[cfg(test)]
+mod tests;
+
+pub use auth::StoreAuthenticator;
+pub use broker::Broker;
+pub use drain::Drain;
+pub use inbox::{Outbound, OutboundRow};
+pub use ingress::PublishError;
+pub use limits::Limits;
+pub use metrics::Metrics;
+pub use pipeline::{Parts, Running, StartError};
+pub use rules::{ActionStatus, Applied, ApplyError, Change, ReplayError, RuleOptions, RuleRuntime, RuleStatus};
+pub use session::{CloseReason, Session, SessionError, SessionEvent, SessionOptions, SessionStatus, SubscribeError};
+pub use tail::Tail;

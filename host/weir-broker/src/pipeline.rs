@@ -1,0 +1,164 @@
+//! The main path, and what it promises.
+//!
+//! ```text
+//! front-end ── Session::publish ──▶ Ingress::accept ──▶ Log ══ durable ══▶ acknowledged
+//!                                                        ║
+//!                           ┌────────────────────────────╬───────────────┐
+//!                        Delivery                      Head ─▶ Worker    Tail      each with its own cursor
+//!                     inboxes of sessions      every rule, once   one per action
+//! ```
+//!
+//! 1. **Acknowledged is durable.** A QoS 1 message is acknowledged only after it was synced. QoS 0 may be delivered when
+//!    it is appended; everything else reads durable data only. Nothing stored names an offset above the durable
+//!    watermark. After a failed sync the hub refuses work and ends.
+//! 2. **Isolation.** A failing or slow rule, plugin or target harms only its own output: it never delays an
+//!    acknowledgement, a subscriber or another action. Only the log's size bound refuses at the door, and what rules
+//!    republish has a reserved share there.
+//! 3. **Nothing is lost silently.** Per action: `produced = delivered + dead_lettered + expired + pending`; per session:
+//!    `enqueued = acknowledged + dropped + pending`; per cursor: `read = matched + unmatched + failed`. The first and
+//!    the last are stored with the cursor and hold over a crash.
+//! 4. **Order is the log's offset.** Timestamps inform. A session's messages and an action's rows go out in offset
+//!    order; a row that its target rejects steps aside and loses its place.
+//! 5. **A cursor moves only when every effect of its batch is settled**: delivered, dead-lettered with the reason, or
+//!    expired.
+//! 6. **A rule means what the same SQL means** in a query over the same messages: one planner, one evaluator.
+//! 7. **A row's result never depends on which other rows share its batch.**
+//!
+//! Shutdown goes against the stream: front-ends first, so that nothing new comes in while pending acknowledgements still
+//! go out; then rules, whose last checkpoint names what is settled; then the log and the store.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, watch};
+use weir_core::{
+    Policy,
+    seams::{Language, Publisher, TargetKind},
+};
+use weir_log::{Clock, Log};
+use weir_store::{Store, StoreError};
+
+use crate::{
+    ApplyError, Broker, Drain, Limits, Metrics, RuleOptions, RuleRuntime, StoreAuthenticator,
+    broker::{Inner, LogPublisher},
+    delivery::{Delivery, DeliveryState},
+    ingress::Ingress,
+    rules::{Head, Shared, Table},
+    session::Sessions,
+};
+
+/// Subscriptions that wait for Delivery before their sessions do.
+const DELIVERY_REQUESTS: usize = 1_024;
+
+/// Makes the kinds of target, given the hub as something to publish to.
+pub type MakeTargets = Box<dyn FnOnce(Arc<dyn Publisher>) -> Vec<Arc<dyn TargetKind>> + Send>;
+
+/// What the middle is made of.
+pub struct Parts {
+    pub log: Log,
+    pub store: Store,
+    pub clock: Clock,
+    pub policy: Policy,
+    pub limits: Limits,
+    pub rules: RuleOptions,
+    pub language: Arc<dyn Language>,
+    pub targets: MakeTargets,
+    /// Shared with the front-ends, which are told first.
+    pub front: Drain,
+}
+
+/// The middle at work. It must be ended by [`Running::drain`].
+#[derive(Debug)]
+pub struct Running {
+    pub broker: Broker,
+    front: Drain,
+    rules: Drain,
+    delivery: Drain,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the progress of rules cannot be read")]
+    Progress(#[source] StoreError),
+    #[error("the stored rules cannot be read")]
+    Rules(#[source] ApplyError),
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}
+
+impl Parts {
+    /// Starts Delivery and the rules. Front-ends may serve as soon as this returns.
+    pub async fn start(self) -> Result<Running, StartError> {
+        let Self { log, store, clock, policy, limits, rules: options, language, targets, front } = self;
+        let metrics = Metrics::default();
+        let (rules_drain, delivery_drain) = (Drain::new(), Drain::new());
+
+        // Sessions do not outlive a process, so Delivery has nothing to do for what lies before it.
+        let end = log.appended();
+        let delivery_state = Arc::new(DeliveryState::at(end));
+        let (delivery_requests, requests) = mpsc::channel(DELIVERY_REQUESTS);
+        let delivery = Delivery::new(&log, Arc::clone(&delivery_state), requests);
+        delivery_drain.spawn("delivery", delivery.run(delivery_drain.clone()));
+
+        let ingress = Ingress { log: log.clone(), policy: policy.clone(), limits, metrics: metrics.clone() };
+        let kinds = targets(Arc::new(LogPublisher { ingress: ingress.clone() }));
+
+        let progress = store.progress().await.map_err(StartError::Progress)?;
+        // What was accepted after the last checkpoint is read again: effects are at least once. Without a checkpoint
+        // everything is, and each rule passes over what is older than itself.
+        let position = progress.head.unwrap_or_default().max(log.oldest());
+        let shared = Arc::new(Shared {
+            log: log.clone(),
+            clock: clock.clone(),
+            table: ArcSwap::from_pointee(Table { evaluator: language.evaluator(), rules: Default::default() }),
+            begun: watch::Sender::new(position),
+            open: Mutex::default(),
+            dead_letters: Mutex::default(),
+            checkpoint_now: Notify::new(),
+            options,
+            metrics,
+        });
+        let runtime = RuleRuntime::new(
+            Arc::clone(&shared),
+            store.clone(),
+            language,
+            kinds,
+            policy,
+            rules_drain.clone(),
+        );
+        runtime.load(&progress, position).await.map_err(StartError::Rules)?;
+        let head = Head::new(shared, store.clone(), Arc::clone(&delivery_state), position);
+        rules_drain.spawn("rules", head.run(rules_drain.clone()));
+
+        let authenticator = Arc::new(StoreAuthenticator::new(store.clone(), clock.clone()));
+        let broker = Broker::new(Inner {
+            store,
+            clock,
+            ingress,
+            authenticator,
+            sessions: Sessions::default(),
+            delivery: delivery_requests,
+            delivery_state,
+            rules: runtime,
+            front: front.clone(),
+        });
+        Ok(Running { broker, front, rules: rules_drain, delivery: delivery_drain })
+    }
+}
+
+impl Running {
+    /// Ends everything in order. Each stage has at most `timeout`; says whether all ended by themselves.
+    pub async fn drain(self, timeout: Duration) -> bool {
+        let front = self.front.run_down(timeout).await;
+        let rules = self.rules.run_down(timeout).await;
+        let delivery = self.delivery.run_down(timeout).await;
+        self.broker.log().close().await;
+        self.broker.store().close().await;
+        front && rules && delivery
+    }
+}

@@ -1,0 +1,329 @@
+//! An action's worker: takes rows, writes them to the target, and settles each by its outcome.
+//!
+//! A row that the target rejects steps aside and is tried again after 1, 3 and 10 seconds; then it goes to the error
+//! target, and failing that to the dead letters. When the target itself cannot be reached, the whole action pauses with
+//! back-off, in order, until it answers or the rows grow older than `max_lag`.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use weir_core::{
+    Offset,
+    seams::{Delivery, IdempotenceKey, Outcome},
+};
+use weir_log::{ReadError, Reader};
+use weir_store::{DeadLetterKind, NewDeadLetter};
+
+use super::{
+    account::{Settled, Work},
+    action::{Action, By, Shared},
+};
+use crate::Drain;
+
+/// Waits before a rejected row is tried again.
+const RETRIES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(10)];
+
+/// Rows of one write.
+const BATCH_ROWS: usize = 1_024;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A row on its way.
+#[derive(Debug)]
+struct Item {
+    /// The end of the frame that the row came from: names the frame in the account.
+    frame: Offset,
+    delivery: Delivery,
+    rejections: usize,
+    /// Known to be wrong before it was ever sent.
+    invalid: Option<String>,
+}
+
+pub(crate) struct Worker {
+    action: Arc<Action>,
+    shared: Arc<Shared>,
+    ready: VecDeque<Item>,
+    retries: Vec<(Instant, Item)>,
+    pause: Duration,
+    /// The own cursor of a detached action.
+    reader: Option<Reader>,
+}
+
+impl Worker {
+    pub(crate) fn new(action: Arc<Action>, shared: Arc<Shared>) -> Self {
+        Self { action, shared, ready: VecDeque::new(), retries: Vec::new(), pause: FIRST_PAUSE, reader: None }
+    }
+
+    pub(crate) async fn run(mut self, drain: Drain) {
+        tokio::select! {
+            () = drain.token().cancelled() => {}
+            () = self.action.stop.clone().cancelled_owned() => {}
+            () = self.work() => {}
+        }
+        self.action.ended.notify_one();
+    }
+
+    async fn work(&mut self) {
+        let mut begun = self.shared.begun.subscribe();
+        loop {
+            self.collect();
+            if !self.ready.is_empty() {
+                self.write().await;
+                continue;
+            }
+            if self.catch_up().await == CatchUp::Progress {
+                continue;
+            }
+            let due = self.retries.iter().map(|(due, _)| *due).min();
+            tokio::select! {
+                () = self.action.wake.notified() => {}
+                _ = begun.changed(), if !self.action.account.lock().attached => {}
+                () = sleep_until(due) => {}
+            }
+        }
+    }
+
+    /// Moves what is due into `ready`.
+    fn collect(&mut self) {
+        let now = Instant::now();
+        let mut index = 0;
+        while let Some((due, _)) = self.retries.get(index) {
+            if *due <= now {
+                let (_, item) = self.retries.swap_remove(index);
+                self.ready.push_back(item);
+            } else {
+                index += 1;
+            }
+        }
+        while self.ready.len() < BATCH_ROWS {
+            let Some(work) = self.action.account.lock().take() else { return };
+            self.unpack(work);
+        }
+    }
+
+    fn unpack(&mut self, work: Work) {
+        let Work { frame, rows, reasons } = work;
+        let records = &frame.records;
+        let now = self.shared.clock.now().0;
+        for (index, (source, row)) in rows.source.iter().zip(rows.row.iter()).enumerate() {
+            let source = *source as usize;
+            let accepted_at = records.accepted_at.value(source);
+            if weir_core::schema::optional(&records.expiry, source)
+                .is_some_and(|seconds| accepted_at + i64::from(seconds) * 1_000 < now)
+            {
+                self.action.account.lock().settle(frame.next, Settled::Expired);
+                continue;
+            }
+            let mut invalid = None;
+            let mut arguments = Vec::with_capacity(rows.arguments.len());
+            for (setting, values) in &rows.arguments {
+                match weir_core::schema::optional_text(values, index) {
+                    Some(value) => arguments.push((setting.clone(), value.to_owned())),
+                    None => invalid = Some(format!("setting {setting} has no usable value for this row")),
+                }
+            }
+            let delivery = Delivery {
+                key: IdempotenceKey {
+                    offset: Offset(records.offset.value(source)),
+                    rule: self.action.rule.clone(),
+                    row: *row,
+                },
+                topic: records.topic.value(source).to_owned(),
+                product: weir_core::schema::optional_text(&records.product, source).map(str::to_owned),
+                device: weir_core::schema::optional_text(&records.device, source).map(str::to_owned),
+                accepted_at,
+                qos: records.qos.value(source),
+                hop: records.hop.value(source),
+                payload: Bytes::copy_from_slice(rows.payload.value(index)),
+                arguments,
+                failure: reasons.get(index).cloned(),
+            };
+            self.ready.push_back(Item { frame: frame.next, delivery, rejections: 0, invalid });
+        }
+    }
+
+    async fn write(&mut self) {
+        let mut batch = Vec::with_capacity(self.ready.len().min(BATCH_ROWS));
+        let mut items = Vec::with_capacity(batch.capacity());
+        while let Some(item) = (batch.len() < BATCH_ROWS).then(|| self.ready.pop_front()).flatten() {
+            if let Some(reason) = item.invalid.clone() {
+                self.give_up(item, reason).await;
+                continue;
+            }
+            batch.push(item.delivery);
+            items.push((item.frame, item.rejections));
+        }
+        if batch.is_empty() {
+            return;
+        }
+        let mut outcomes = self.action.target.write(&batch).await;
+        // A target that says less than it was asked has not delivered the rest.
+        outcomes.resize_with(batch.len(), || Outcome::Unavailable {
+            reason: "the target did not say what became of the row".to_owned(),
+            retry_after: None,
+        });
+        let mut unavailable: Option<(String, Option<Duration>)> = None;
+        let mut again = Vec::new();
+        let mut delivered = false;
+        for ((delivery, (frame, rejections)), outcome) in batch.into_iter().zip(items).zip(outcomes) {
+            let item = Item { frame, delivery, rejections, invalid: None };
+            match outcome {
+                Outcome::Delivered => {
+                    delivered = true;
+                    self.action.account.lock().settle(frame, Settled::Delivered);
+                }
+                Outcome::Rejected { reason, retry } => match RETRIES.get(rejections).filter(|_| retry) {
+                    Some(wait) => {
+                        let item = Item { rejections: rejections + 1, ..item };
+                        self.retries.push((Instant::now() + *wait, item));
+                    }
+                    None => self.give_up(item, reason).await,
+                },
+                Outcome::Unavailable { reason, retry_after } => {
+                    let age = self.shared.clock.now().0 - item.delivery.accepted_at;
+                    let max_lag = i64::try_from(self.shared.options.max_lag.as_millis()).unwrap_or(i64::MAX);
+                    if age > max_lag {
+                        self.dead_letter(item, format!("not delivered within max_lag: {reason}"));
+                    } else {
+                        unavailable = Some((reason, retry_after));
+                        again.push(item);
+                    }
+                }
+            }
+        }
+        again.into_iter().rev().for_each(|item| self.ready.push_front(item));
+        if delivered {
+            self.pause = FIRST_PAUSE;
+        }
+        match unavailable {
+            Some((reason, retry_after)) => self.wait(reason, retry_after).await,
+            None => self.action.account.lock().paused = None,
+        }
+    }
+
+    /// The target is wrong: waits, longer each time, and says why meanwhile.
+    async fn wait(&mut self, reason: String, retry_after: Option<Duration>) {
+        let pause = retry_after.unwrap_or(self.pause).min(self.shared.options.longest_pause);
+        tracing::warn!(
+            rule = %self.action.rule, action = self.action.index, target = self.action.labels.target, %reason, ?pause,
+            "an action's target is unavailable; the action pauses"
+        );
+        self.action.account.lock().paused = Some(reason);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        tokio::time::sleep(pause).await;
+    }
+
+    /// A row that will never pass: to the error target once, else to the dead letters.
+    async fn give_up(&mut self, item: Item, reason: String) {
+        if let Some(error_target) = &self.action.error_target {
+            let failed = Delivery { failure: Some(reason.clone()), arguments: Vec::new(), ..item.delivery.clone() };
+            let outcome = error_target.write(std::slice::from_ref(&failed)).await.pop();
+            if outcome == Some(Outcome::Delivered) {
+                self.action.account.lock().settle(item.frame, Settled::DeadLettered);
+                return;
+            }
+        }
+        self.dead_letter(item, reason);
+    }
+
+    fn dead_letter(&mut self, item: Item, reason: String) {
+        let letter = self.letter(reason, DeadLetterKind::Row(item.delivery));
+        // First the letter, then the settlement: a checkpoint that sees the row settled also has its letter.
+        self.push_letter(letter);
+        self.action.account.lock().settle(item.frame, Settled::DeadLettered);
+    }
+
+    fn letter(&self, reason: String, kind: DeadLetterKind) -> NewDeadLetter {
+        NewDeadLetter {
+            rule: self.action.rule.clone(),
+            action: self.action.index,
+            reason,
+            created_at: self.shared.clock.now(),
+            kind,
+        }
+    }
+
+    fn push_letter(&self, letter: NewDeadLetter) {
+        let mut letters = self.shared.dead_letters.lock();
+        letters.push(letter);
+        if letters.len() >= self.shared.options.dead_letter_batch {
+            self.shared.checkpoint_now.notify_one();
+        }
+    }
+
+    /// A detached action with nothing in hand: attaches again if it has caught up, else reads and evaluates one frame.
+    async fn catch_up(&mut self) -> CatchUp {
+        let position = {
+            let mut account = self.action.account.lock();
+            if account.attached {
+                self.reader = None;
+                return CatchUp::Done;
+            }
+            let begun = *self.shared.begun.borrow();
+            // The head announces a frame before it gives out its rows, so under this lock either it has not begun the
+            // frame after ours and will find us attached, or we read that frame ourselves.
+            match account.read_to.cmp(&begun) {
+                std::cmp::Ordering::Equal => {
+                    account.attached = true;
+                    account.paused = None;
+                    self.reader = None;
+                    return CatchUp::Done;
+                }
+                std::cmp::Ordering::Greater => return CatchUp::Done,
+                std::cmp::Ordering::Less => account.read_to,
+            }
+        };
+        let oldest = self.shared.log.oldest();
+        if position < oldest {
+            let (from, to) = self.action.account.lock().skip_to(oldest);
+            let reason = "the log dropped these messages before the action had read them (log.max_bytes)".to_owned();
+            self.push_letter(self.letter(reason, DeadLetterKind::Range { from, to }));
+            self.reader = None;
+            return CatchUp::Progress;
+        }
+        let reader = self.reader.get_or_insert_with(|| self.shared.log.reader(position));
+        if reader.position() > position {
+            // The log dropped more between the look and the reading.
+            self.reader = None;
+            return CatchUp::Progress;
+        }
+        match reader.next_durable().await {
+            Ok(frame) => {
+                let table = self.shared.table.load();
+                match table.evaluator.evaluate_rule(&self.action.rule, &frame.records) {
+                    Some(evaluation) => self.action.give(&self.shared, &frame, &evaluation, By::Worker),
+                    None => self.action.account.lock().read_to = frame.next,
+                }
+                self.action.list(&self.shared);
+                CatchUp::Progress
+            }
+            // Looked at again, and reported, at the next turn.
+            Err(ReadError::Overtaken { .. }) => {
+                self.reader = None;
+                CatchUp::Progress
+            }
+            Err(error) => {
+                tracing::error!(rule = %self.action.rule, %error, "an action cannot read the log");
+                self.wait(error.to_string(), None).await;
+                self.reader = None;
+                CatchUp::Progress
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CatchUp {
+    Progress,
+    /// There is nothing to read: it is attached, or beyond what the head has begun.
+    Done,
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

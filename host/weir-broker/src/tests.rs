@@ -1,0 +1,6 @@
+//! The middle as a whole, between a log that can lose power and targets that misbehave. The rule language is a stand-in
+//! of a few lines: what is tested is the way of a row, not SQL.
+
+mod hub;
+mod rules;
+mod sessions;

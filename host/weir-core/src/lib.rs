@@ -1,0 +1,27 @@
+//! The vocabulary of the hub and its pure logic.
+//!
+//! Types that every crate speaks (ids, topics, envelopes, principals), the decisions that must be made the same way
+//! everywhere (topic matching, device isolation), and the seams at which other crates plug in.
+//!
+//! Architecture invariant: this crate has no clock, no files, no sockets and no async runtime.
+
+pub mod envelope;
+pub mod error;
+pub mod ids;
+pub mod offset;
+pub mod policy;
+pub mod principal;
+pub mod schema;
+pub mod seams;
+pub mod statement;
+pub mod topic;
+pub mod trie;
+
+pub use envelope::{Envelope, Protocol, Qos, Timestamp};
+pub use error::{Classify, ErrorKind};
+pub use ids::{DeviceId, DeviceName, KeyName, ProductId, RuleName, SecretName, SinkName};
+pub use offset::Offset;
+pub use policy::{Access, Denied, Policy};
+pub use principal::{Grants, Principal};
+pub use topic::{Topic, TopicFilter};
+pub use trie::FilterTrie;

@@ -1,0 +1,228 @@
+//! Who may publish and subscribe where: the one place that decides.
+//!
+//! Deny by default. A device reaches its own topics only; data crosses devices through rules.
+
+use crate::{Classify, DeviceId, ErrorKind, Principal, TopicFilter};
+
+/// What someone wants to do with a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Publish,
+    Subscribe,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{principal} may not {} {topic:?}", match access { Access::Publish => "publish to", Access::Subscribe => "subscribe to" })]
+pub struct Denied {
+    pub principal: String,
+    pub access: Access,
+    pub topic: String,
+}
+
+impl Classify for Denied {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Forbidden
+    }
+}
+
+/// A class of topics below `PRODUCT/DEVICE/` and who may use it (vendor protocol §2.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicClass {
+    /// The part after `PRODUCT/DEVICE/`; a level may be `+`.
+    pub suffix: TopicFilter,
+    pub publish: bool,
+    pub subscribe: bool,
+}
+
+/// The topic classes that devices of a product have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    classes: Vec<TopicClass>,
+}
+
+/// System topics of a device: prefix before and suffix after `PRODUCT/DEVICE`, publish, subscribe (vendor protocol §2.4).
+const SYSTEM: [(&str, &str, bool, bool); 18] = [
+    ("$shadow/operation", "", true, false),
+    ("$shadow/operation/result", "", false, true),
+    ("$sys/operation", "", true, false),
+    ("$sys/operation/result", "", false, true),
+    ("$ota/report", "", true, false),
+    ("$ota/update", "", false, true),
+    ("$broadcast/rxd", "", false, true),
+    ("$rrpc/rxd", "+", false, true),
+    ("$rrpc/txd", "+", true, false),
+    ("$gateway/operation", "", true, false),
+    ("$gateway/operation/result", "", false, true),
+    ("$config/operation", "", true, false),
+    ("$config/operation/result", "", false, true),
+    ("$config/report", "", true, false),
+    ("$log/operation", "", true, false),
+    ("$log/operation/result", "", false, true),
+    ("$resource/up/service", "", true, false),
+    ("$resource/down/service", "", false, true),
+];
+
+impl Default for Policy {
+    /// `control` to subscribe, `event` to publish, `data` for both.
+    fn default() -> Self {
+        let class = |suffix: &str, publish, subscribe| {
+            suffix.parse().ok().map(|suffix| TopicClass { suffix, publish, subscribe })
+        };
+        let classes = [class("control", false, true), class("event", true, false), class("data", true, true)];
+        Self { classes: classes.into_iter().flatten().collect() }
+    }
+}
+
+impl Policy {
+    pub fn new(classes: Vec<TopicClass>) -> Self {
+        Self { classes }
+    }
+
+    /// Whether `principal` may publish to `topic`, which `Topic::check` has passed.
+    pub fn may_publish(&self, principal: &Principal, topic: &str) -> Result<(), Denied> {
+        let allowed = match principal {
+            Principal::Administrator(_) => true,
+            Principal::Rule { owner, .. } => return self.may_publish(owner, topic),
+            Principal::Application { grants, .. } => grants.publish.iter().any(|filter| filter.matches(topic)),
+            Principal::Device(device) => self.device_may(device, Access::Publish, topic),
+        };
+        if allowed { Ok(()) } else { Err(denied(principal, Access::Publish, topic)) }
+    }
+
+    /// Whether `principal` may subscribe to `filter`: every topic that it can match must be allowed.
+    pub fn may_subscribe(&self, principal: &Principal, filter: &TopicFilter) -> Result<(), Denied> {
+        let allowed = match principal {
+            Principal::Administrator(_) => true,
+            Principal::Rule { owner, .. } => return self.may_subscribe(owner, filter),
+            Principal::Application { grants, .. } => grants.subscribe.iter().any(|granted| granted.covers(filter)),
+            Principal::Device(device) => self.device_may(device, Access::Subscribe, filter.as_str()),
+        };
+        if allowed { Ok(()) } else { Err(denied(principal, Access::Subscribe, filter.as_str())) }
+    }
+
+    /// `path` is a topic or a filter; for a filter, each of its levels must be allowed as written.
+    fn device_may(&self, device: &DeviceId, access: Access, path: &str) -> bool {
+        let wanted = |publish: bool, subscribe: bool| match access {
+            Access::Publish => publish,
+            Access::Subscribe => subscribe,
+        };
+        if path.starts_with('$') {
+            return SYSTEM.iter().any(|(prefix, suffix, publish, subscribe)| {
+                wanted(*publish, *subscribe)
+                    && below(path, prefix)
+                        .and_then(|rest| below_device(rest, device))
+                        .is_some_and(|rest| levels_allow(suffix, rest))
+            });
+        }
+        below_device(path, device).is_some_and(|rest| {
+            self.classes
+                .iter()
+                .any(|class| wanted(class.publish, class.subscribe) && levels_allow(class.suffix.as_str(), rest))
+        })
+    }
+}
+
+fn denied(principal: &Principal, access: Access, topic: &str) -> Denied {
+    Denied { principal: principal.to_string(), access, topic: topic.to_owned() }
+}
+
+/// What follows `prefix/` in `path`.
+fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+    path.strip_prefix(prefix)?.strip_prefix('/')
+}
+
+/// What follows `PRODUCT/DEVICE` in `path`, without the slash; empty if nothing does.
+fn below_device<'a>(path: &'a str, device: &DeviceId) -> Option<&'a str> {
+    let rest = below(path, device.product.as_str())?.strip_prefix(device.device.as_str())?;
+    if rest.is_empty() { Some("") } else { rest.strip_prefix('/').filter(|rest| !rest.is_empty()) }
+}
+
+/// Whether the levels of `path` lie within `pattern`, whose levels may be `+` and whose last may be `#`.
+fn levels_allow(pattern: &str, path: &str) -> bool {
+    // Nothing after the device is not the same as one empty level.
+    if pattern.is_empty() || path.is_empty() {
+        return pattern.is_empty() && path.is_empty();
+    }
+    let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (pattern.next(), path.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            (_, Some("#")) => return false,
+            (Some("+"), Some(_)) => {}
+            (Some(level), Some(other)) if level == other => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::Grants;
+
+    fn device() -> Principal {
+        Principal::Device("A1B2C3D4E5/dev".parse().unwrap())
+    }
+
+    fn publishes(topic: &str, expected: bool) {
+        assert_eq!(Policy::default().may_publish(&device(), topic).is_ok(), expected, "publish {topic}");
+    }
+
+    fn subscribes(filter: &str, expected: bool) {
+        let filter = filter.parse().unwrap();
+        assert_eq!(Policy::default().may_subscribe(&device(), &filter).is_ok(), expected, "subscribe {filter}");
+    }
+
+    #[test]
+    fn a_device_reaches_its_own_topics_only() {
+        publishes("A1B2C3D4E5/dev/event", true);
+        publishes("A1B2C3D4E5/dev/data", true);
+        publishes("A1B2C3D4E5/dev/control", false);
+        publishes("A1B2C3D4E5/dev/other", false);
+        publishes("A1B2C3D4E5/dev2/event", false);
+        publishes("A1B2C3D4E5/de/event", false);
+        publishes("A1B2C3D4E5/dev/event/x", false);
+        publishes("A1B2C3D4E5/dev", false);
+        publishes("$shadow/operation/A1B2C3D4E5/dev", true);
+        publishes("$shadow/operation/result/A1B2C3D4E5/dev", false);
+        publishes("$rrpc/txd/A1B2C3D4E5/dev/17", true);
+        publishes("$rrpc/txd/A1B2C3D4E5/dev", false);
+        publishes("$shadow/operation/A1B2C3D4E5/dev2", false);
+
+        subscribes("A1B2C3D4E5/dev/control", true);
+        subscribes("A1B2C3D4E5/dev/data", true);
+        subscribes("A1B2C3D4E5/dev/event", false);
+        subscribes("A1B2C3D4E5/dev/+", false);
+        subscribes("A1B2C3D4E5/dev/#", false);
+        subscribes("A1B2C3D4E5/+/control", false);
+        subscribes("#", false);
+        subscribes("$rrpc/rxd/A1B2C3D4E5/dev/+", true);
+        subscribes("$rrpc/rxd/A1B2C3D4E5/dev/#", false);
+        subscribes("$broadcast/rxd/A1B2C3D4E5/dev", true);
+    }
+
+    #[test]
+    fn an_application_reaches_what_its_key_was_granted() {
+        let grants = Grants {
+            publish: vec!["A1B2C3D4E5/+/control".parse().unwrap()],
+            subscribe: vec!["A1B2C3D4E5/+/event".parse().unwrap()],
+        };
+        let application = Principal::Application { key: "app".parse().unwrap(), grants: Arc::new(grants) };
+        let policy = Policy::default();
+        assert!(policy.may_subscribe(&application, &"A1B2C3D4E5/+/event".parse().unwrap()).is_ok());
+        assert!(policy.may_subscribe(&application, &"A1B2C3D4E5/dev/event".parse().unwrap()).is_ok());
+        assert!(policy.may_subscribe(&application, &"A1B2C3D4E5/#".parse().unwrap()).is_err());
+        assert!(policy.may_publish(&application, "A1B2C3D4E5/dev/control").is_ok());
+        assert!(policy.may_publish(&application, "A1B2C3D4E5/dev/event").is_err());
+        let rule = Principal::Rule { rule: "r".parse().unwrap(), owner: Box::new(application) };
+        assert!(policy.may_publish(&rule, "A1B2C3D4E5/dev/event").is_err());
+    }
+
+    #[test]
+    fn a_refusal_names_who_and_what() {
+        let error = Policy::default().may_publish(&device(), "x/y").unwrap_err();
+        assert_eq!(error.to_string(), "device:A1B2C3D4E5/dev may not publish to \"x/y\"");
+    }
+}

@@ -1,0 +1,377 @@
+//! Where other crates plug in. Each seam is called once per batch or per connection, so `dyn` costs nothing.
+
+use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use arrow::array::{BinaryArray, RecordBatch, StringArray};
+
+use crate::{
+    Classify, ErrorKind, Offset, Principal, ProductId, RuleName,
+    schema::Records,
+    statement::{RuleDefinition, Statement},
+};
+
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+// === authentication ===
+
+/// What a client shows to prove who it is.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    /// The MQTT client id, where the protocol has one.
+    pub client_id: String,
+    pub username: Option<String>,
+    pub password: Option<Vec<u8>>,
+}
+
+/// Shows that there are secrets, never which.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("client_id", &self.client_id)
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "***"))
+            .finish()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// One text for unknown names and wrong secrets, so that a stranger learns neither.
+    #[error("user name or password is wrong, or the token was revoked")]
+    BadCredentials,
+    #[error("the credentials have expired")]
+    Expired,
+    #[error("{0} is disabled")]
+    Disabled(String),
+    #[error("credentials cannot be checked now")]
+    Unavailable,
+}
+
+impl Classify for AuthError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::BadCredentials | Self::Expired => ErrorKind::Unauthenticated,
+            Self::Disabled(_) => ErrorKind::Forbidden,
+            Self::Unavailable => ErrorKind::Unavailable,
+        }
+    }
+}
+
+/// Proves identities. Called once per connection or request.
+pub trait Authenticator: Send + Sync {
+    fn authenticate(&self, credentials: &Credentials) -> Result<Principal, AuthError>;
+}
+
+// === rules ===
+
+/// An error in a text that somebody wrote, with the place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlError {
+    /// Lower case, no full stop.
+    pub message: String,
+    /// Line and column in the submitted text, from 1.
+    pub position: Option<(u64, u64)>,
+    /// The line itself, to draw the caret under.
+    pub line: Option<String>,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+impl SqlError {
+    /// An error in `text`, placed in the `script` that holds `text`.
+    #[must_use]
+    pub fn within(mut self, script: &str, text: &str) -> Self {
+        let (Some(start), Some((line, column))) = (script.find(text), self.position) else { return self };
+        let before = script.get(..start).unwrap_or_default();
+        let first = before.split('\n').count() as u64;
+        let indent = before.rsplit('\n').next().unwrap_or_default().chars().count() as u64;
+        let number = first + line - 1;
+        self.position = Some((number, if line == 1 { indent + column } else { column }));
+        let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
+        self.line = script.split('\n').nth(index).map(|line| line.trim_end_matches('\r').to_owned());
+        self
+    }
+}
+
+impl fmt::Display for SqlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.position {
+            Some((line, column)) => write!(f, "line {line}, column {column}: {}", self.message)?,
+            None => f.write_str(&self.message)?,
+        }
+        if let (Some(line), Some((number, column))) = (&self.line, self.position) {
+            let width = number.to_string().len();
+            let indent = usize::try_from(column.saturating_sub(1)).unwrap_or(0);
+            write!(f, "\n  {number} | {line}\n  {:width$} | {:indent$}^", "", "")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for SqlError {}
+
+impl Classify for SqlError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Invalid
+    }
+}
+
+/// The type that a product's schema declares for a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FieldType {
+    Number,
+    Integer,
+    Text,
+    Boolean,
+    Json,
+}
+
+/// What rules are checked against beside their own text.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    /// Declared schemas, by product: path → type. A product that is absent has none, and any name goes.
+    pub schemas: HashMap<ProductId, Vec<(String, FieldType)>>,
+}
+
+/// The rule language: text to statements, statements to something that runs.
+pub trait Language: Send + Sync {
+    fn parse(&self, script: &str) -> Result<Vec<Statement>, SqlError>;
+
+    /// An evaluator without rules.
+    fn evaluator(&self) -> Arc<dyn Evaluator>;
+}
+
+/// A set of rules, planned. Immutable: changing a rule makes another set, and never stops this one.
+pub trait Evaluator: Send + Sync {
+    /// The set with `rules` added or replaced. Plans each once; on an error nothing is changed.
+    fn with_rules(
+        &self,
+        rules: &[RuleDefinition],
+        catalog: &Catalog,
+    ) -> Result<Arc<dyn Evaluator>, (RuleName, SqlError)>;
+
+    fn without_rule(&self, rule: &RuleName) -> Arc<dyn Evaluator>;
+
+    /// Evaluates every rule over a batch. Control records are passed over. A row's result does not depend on which
+    /// other rows or rules share its batch.
+    fn evaluate(&self, records: &Records) -> Vec<RuleEvaluation>;
+
+    /// Evaluates one rule alone, for an action that lags. `None` if there is no such rule.
+    fn evaluate_rule(&self, rule: &RuleName, records: &Records) -> Option<RuleEvaluation>;
+}
+
+/// What one rule made of one batch. Rules whose source matched no row are not reported.
+#[derive(Debug, Clone)]
+pub struct RuleEvaluation {
+    pub rule: RuleName,
+    /// Rows whose topic matched the source: `read = matched + unmatched + failed`.
+    pub read: u64,
+    pub matched: u64,
+    pub unmatched: u64,
+    pub failed: u64,
+    /// Values of another type than the rule demands, taken as NULL: (path, how many).
+    pub mismatches: Vec<(String, u64)>,
+    /// Rows for each action, in the order of [`RuleDefinition::actions`]. Empty where nothing matched.
+    pub actions: Vec<Rows>,
+    /// Messages that failed (malformed payload), for `ON ERROR TO`.
+    pub failures: Option<Failures>,
+}
+
+/// Rows that one rule made for one action from one batch. All parts have the same length.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    /// For each row, which record of the batch it came from (a record may stand more than once).
+    pub source: Arc<[u32]>,
+    /// Which of the rows that its record made each row is: with offset and rule the row's name for ever.
+    pub row: Arc<[u32]>,
+    /// The row as JSON text, or the payload itself under `SELECT *`.
+    pub payload: BinaryArray,
+    /// Values of the settings with `${…}`, by setting. A value that could not be computed is NULL and makes an error row.
+    pub arguments: Vec<(String, StringArray)>,
+}
+
+/// Messages a rule could not read, with the reasons.
+#[derive(Debug, Clone)]
+pub struct Failures {
+    /// For each failure, which record of the batch it is.
+    pub source: Vec<u32>,
+    /// One text per failure, without payload bytes.
+    pub reasons: Vec<String>,
+    /// The settings of the error target with `${…}`; they may use `msg.*` only.
+    pub arguments: Vec<(String, StringArray)>,
+}
+
+// === targets ===
+
+/// Names one row for ever. Writing a key twice must not harm.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct IdempotenceKey {
+    pub offset: Offset,
+    pub rule: RuleName,
+    pub row: u32,
+}
+
+/// One row for a target, taken from [`Rows`]; what is retried, dead-lettered and sent again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    pub key: IdempotenceKey,
+    /// The topic, product and device of the source message.
+    pub topic: String,
+    pub product: Option<String>,
+    pub device: Option<String>,
+    /// Accept time of the source message in milliseconds since 1970.
+    pub accepted_at: i64,
+    /// Quality of service of the source message, 0 to 2.
+    pub qos: u8,
+    /// Rules the source message has passed through.
+    pub hop: u8,
+    pub payload: bytes::Bytes,
+    /// Values of the settings with `${…}`.
+    pub arguments: Vec<(String, String)>,
+    /// Why the message failed, when this row goes to an error target.
+    pub failure: Option<String>,
+}
+
+/// What became of one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Delivered,
+    /// The row is wrong (4xx, constraint). `retry`: the same row may pass later.
+    Rejected {
+        reason: String,
+        retry: bool,
+    },
+    /// The target is wrong (connect, time-out, 429, 5xx): the action pauses, and the row is tried again.
+    Unavailable {
+        reason: String,
+        retry_after: Option<Duration>,
+    },
+}
+
+/// What a kind of target takes.
+#[derive(Debug, Clone)]
+pub struct SettingSpec {
+    pub name: &'static str,
+    pub required: bool,
+    pub value: SettingValue,
+}
+
+/// What a setting holds, and so how `${…}` in it is treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettingValue {
+    /// No `${…}`.
+    Plain,
+    /// A topic: a `/`, `+`, `#` or NUL in a value makes an error row.
+    Topic,
+    /// A URL: none in scheme and host, elsewhere percent-encoded.
+    Url,
+    /// Taken from `secret('NAME')`; a literal is accepted with a warning.
+    Secret,
+}
+
+/// The settings of one action, resolved: literals and secrets. Those with `${…}` come with each row.
+#[derive(Clone, Default)]
+pub struct Settings(pub Vec<(String, String)>);
+
+impl Settings {
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Names only: values may be secrets.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// On whose behalf a target acts.
+#[derive(Debug, Clone)]
+pub struct TargetContext {
+    pub rule: RuleName,
+    /// An administrator's rules may reach loopback and private addresses.
+    pub owner: Principal,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting}: {reason}")]
+pub struct SettingError {
+    pub setting: String,
+    pub reason: String,
+}
+
+/// A kind of target, such as `webhook`.
+pub trait TargetKind: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn settings(&self) -> &[SettingSpec];
+    /// Checks the settings and makes a target. No I/O: a target that is down must not keep a rule from being saved.
+    fn open(&self, settings: &Settings, context: TargetContext) -> Result<Arc<dyn Target>, SettingError>;
+}
+
+/// Where the rows of an action go.
+pub trait Target: Send + Sync {
+    /// Writes rows and says for each what became of it, in order, as many outcomes as rows. Must not panic.
+    fn write<'a>(&'a self, rows: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>>;
+}
+
+/// A message that a target publishes back into the hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Republish {
+    pub topic: String,
+    pub payload: bytes::Bytes,
+    pub qos: u8,
+    pub hop: u8,
+    pub rule: RuleName,
+}
+
+/// The hub as a target of its own rules. Answers when the messages are durable.
+pub trait Publisher: Send + Sync {
+    fn publish<'a>(&'a self, owner: &'a Principal, messages: Vec<Republish>) -> BoxFuture<'a, Vec<Outcome>>;
+}
+
+// === history ===
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("reading history failed: {0}")]
+pub struct HistoryError(pub String);
+
+/// The messages that the hub still holds, in offset order.
+pub trait History: Send + Sync {
+    /// Batches with the columns of [`crate::schema::RECORD_SCHEMA`], from offset `from` up to and without `to`.
+    fn scan(&self, from: Offset, to: Offset) -> Box<dyn Iterator<Item = Result<RecordBatch, HistoryError>> + Send>;
+
+    /// One past the last durable record.
+    fn end(&self) -> Offset;
+}
+
+/// Runs an ad-hoc query over a [`History`].
+pub trait QueryEngine: Send + Sync {
+    /// Plans and runs `sql`; batches share one schema.
+    fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Vec<RecordBatch>, QueryError>>;
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// Memory, rows or time: which, and the bound.
+    #[error("{0}")]
+    LimitExceeded(String),
+    #[error("query failed: {0}")]
+    Failed(String),
+}
+
+impl Classify for QueryError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Sql(_) => ErrorKind::Invalid,
+            Self::LimitExceeded(_) => ErrorKind::TooLarge,
+            Self::Failed(_) => ErrorKind::Internal,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The management listener: REST under `/v1`, `/healthz` and `/metrics`.
+//!
+//! A request is read, its bearer key is proved by the broker, and one function of the broker answers it. One table maps
+//! error kinds to status codes ([`mod@error`]), one list names every route with who may use it ([`mod@router`]).
+//!
+//! Architecture invariant: this crate decides nothing about authority over topics, limits of messages or the state of
+//! the hub. It speaks HTTP and JSON; `weir_broker` and its `admin` functions do the work.
+
+mod access;
+mod error;
+mod extract;
+mod options;
+mod probes;
+mod router;
+mod server;
+mod stall;
+mod v1;
+
+#[cfg(test)]
+mod tests;
+
+pub use options::{Endpoint, HttpLimits, HttpOptions};
+pub use server::serve;

@@ -1,0 +1,75 @@
+//! What the program tells this front-end, and the bounds of its requests.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use weir_core::seams::QueryEngine;
+
+/// Where devices reach a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub host: String,
+    pub port: u16,
+}
+
+#[derive(Clone)]
+pub struct HttpOptions {
+    /// Runs `/v1/query`.
+    pub query: Arc<dyn QueryEngine>,
+    /// Told to whoever connects a device.
+    pub mqtt: Endpoint,
+    /// The version of the program, for `/v1/status`.
+    pub version: &'static str,
+    pub limits: HttpLimits,
+}
+
+impl fmt::Debug for HttpOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpOptions")
+            .field("mqtt", &self.mqtt)
+            .field("version", &self.version)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bounds of what one request, and all together, may take. Each is a typed refusal when it is reached.
+#[derive(Debug, Clone)]
+pub struct HttpLimits {
+    /// Open connections. Beyond it a new one is answered 503 and closed.
+    pub connections: usize,
+    /// Bytes of a request's body. What publishes a message has room for the largest payload besides.
+    pub body: usize,
+    /// Time in which a request's head must arrive; an idle connection is closed after it too.
+    pub header_time: Duration,
+    /// Time in which a request's body must arrive.
+    pub body_time: Duration,
+    /// How long a client may leave an answer unread before its connection is closed.
+    pub write_stall: Duration,
+    /// Queries that run at one time.
+    pub queries: usize,
+    /// Rows of a query's result.
+    pub query_rows: usize,
+    /// Bytes of a query's result as JSON.
+    pub query_bytes: usize,
+    /// Time that a query may run.
+    pub query_time: Duration,
+    /// How far behind the head of the log a reader of `/v1/tail` may fall before it is ended.
+    pub tail_lag: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            body: 1024 * 1024,
+            header_time: Duration::from_secs(10),
+            body_time: Duration::from_secs(30),
+            write_stall: Duration::from_secs(30),
+            queries: 4,
+            query_rows: 100_000,
+            query_bytes: 64 * 1024 * 1024,
+            query_time: Duration::from_secs(60),
+            tail_lag: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Stand-ins behind the seams: a language of two words, a target that takes what it is told to, an engine with a few
+//! canned answers.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use weir_core::{
+    RuleName,
+    schema::Records,
+    seams::{
+        BoxFuture, Catalog, Delivery, Evaluator, Language, Outcome, QueryEngine, QueryError, RuleEvaluation,
+        SettingError, SettingSpec, SettingValue, Settings, SqlError, Target, TargetContext, TargetKind,
+    },
+    statement::{ActionDefinition, RuleDefinition, Setting, SinkDefinition, StartFrom, Statement},
+};
+
+/// `rule NAME TARGET` and `sink NAME`, one a line.
+pub(super) struct Words;
+
+impl Language for Words {
+    fn parse(&self, script: &str) -> Result<Vec<Statement>, SqlError> {
+        script.lines().map(statement).collect()
+    }
+
+    fn evaluator(&self) -> Arc<dyn Evaluator> {
+        Arc::new(Nothing)
+    }
+}
+
+fn statement(line: &str) -> Result<Statement, SqlError> {
+    let words: Vec<&str> = line.split(' ').collect();
+    match words[..] {
+        ["rule", name, target] => Ok(Statement::CreateRule(RuleDefinition {
+            name: name.parse().unwrap(),
+            text: line.to_owned(),
+            sources: vec!["A1B2C3D4E5/+/event".parse().unwrap()],
+            actions: vec![ActionDefinition { target: target.to_owned(), settings: Vec::new() }],
+            on_error: None,
+            start: StartFrom::Now,
+        })),
+        ["sink", name] => Ok(Statement::CreateSink(SinkDefinition {
+            name: name.parse().unwrap(),
+            text: line.to_owned(),
+            kind: "taking".to_owned(),
+            settings: vec![("note".to_owned(), Setting::Literal("x".to_owned()))],
+        })),
+        _ => Err(SqlError {
+            message: "expected rule or sink".to_owned(),
+            position: Some((1, 1)),
+            line: Some(line.to_owned()),
+            hint: Some("write rule".to_owned()),
+        }),
+    }
+}
+
+/// Rules that match nothing.
+struct Nothing;
+
+impl Evaluator for Nothing {
+    fn with_rules(&self, _: &[RuleDefinition], _: &Catalog) -> Result<Arc<dyn Evaluator>, (RuleName, SqlError)> {
+        Ok(Arc::new(Self))
+    }
+
+    fn without_rule(&self, _: &RuleName) -> Arc<dyn Evaluator> {
+        Arc::new(Self)
+    }
+
+    fn evaluate(&self, _: &Records) -> Vec<RuleEvaluation> {
+        Vec::new()
+    }
+
+    fn evaluate_rule(&self, _: &RuleName, _: &Records) -> Option<RuleEvaluation> {
+        None
+    }
+}
+
+/// A target that delivers every row but those whose payload is `refuse`.
+pub(super) struct Taking;
+
+const NOTE: [SettingSpec; 1] = [SettingSpec { name: "note", required: false, value: SettingValue::Plain }];
+
+impl TargetKind for Taking {
+    fn name(&self) -> &'static str {
+        "taking"
+    }
+
+    fn settings(&self) -> &[SettingSpec] {
+        &NOTE
+    }
+
+    fn open(&self, _: &Settings, _: TargetContext) -> Result<Arc<dyn Target>, SettingError> {
+        Ok(Arc::new(Self))
+    }
+}
+
+impl Target for Taking {
+    fn write<'a>(&'a self, rows: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>> {
+        let outcome = |row: &Delivery| match &row.payload[..] {
+            b"refuse" => Outcome::Rejected { reason: "refused".to_owned(), retry: false },
+            _ => Outcome::Delivered,
+        };
+        Box::pin(async move { rows.iter().map(outcome).collect() })
+    }
+}
+
+/// Answers `rows N` with the numbers below N, `hang` never, and anything else with an error at its first character.
+pub(super) struct Canned;
+
+impl QueryEngine for Canned {
+    fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Vec<RecordBatch>, QueryError>> {
+        Box::pin(async move {
+            if sql == "hang" {
+                std::future::pending::<()>().await;
+            }
+            let Some(rows) = sql.strip_prefix("rows ").and_then(|rows| rows.parse::<i64>().ok()) else {
+                return Err(QueryError::Sql(SqlError {
+                    message: "expected rows".to_owned(),
+                    position: Some((1, 1)),
+                    line: Some(sql.to_owned()),
+                    hint: None,
+                }));
+            };
+            let column: ArrayRef = Arc::new((0..rows).collect::<Int64Array>());
+            Ok(vec![RecordBatch::try_from_iter([("n", column)]).unwrap()])
+        })
+    }
+}

@@ -1,0 +1,183 @@
+//! Rights: who is let in, and that a right taken away ends what rests on it.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use weir_broker::{CloseReason, Session, SessionEvent, SessionOptions};
+use weir_core::{
+    ErrorKind, Principal, Protocol,
+    seams::{AuthError, Credentials},
+};
+
+use super::hub::{START, TestHub};
+
+const DEVICE: &str = "/v1/products/A1B2C3D4E5/devices/dev_01";
+
+fn credentials(username: &str, password: &str) -> Credentials {
+    let password = Some(password.as_bytes().to_vec());
+    Credentials { client_id: "c".to_owned(), username: Some(username.to_owned()), password }
+}
+
+fn session(hub: &TestHub, principal: Principal) -> Session {
+    let options = SessionOptions { client_id: "c".to_owned(), protocol: Protocol::Mqtt311, clean: true };
+    hub.broker.open_session(principal, options).unwrap()
+}
+
+fn device_session(hub: &TestHub) -> Session {
+    session(hub, Principal::Device("A1B2C3D4E5/dev_01".parse().unwrap()))
+}
+
+async fn ends_as_disabled(session: &mut Session) {
+    let event = tokio::time::timeout(Duration::from_secs(5), session.next()).await.unwrap();
+    assert!(matches!(event, SessionEvent::Close(CloseReason::Disabled)), "{event:?}");
+}
+
+#[tokio::test]
+async fn a_key_must_be_readable_and_right() {
+    let hub = TestHub::start().await;
+    let token = hub.get_json("POST", &format!("{DEVICE}/tokens"), "").await["password"].as_str().unwrap().to_owned();
+    for (key, part) in [
+        ("admin", "not readable"),
+        ("admin:", "wrong"),
+        ("admin:wrong", "wrong"),
+        ("nobody:top", "wrong"),
+        (":top", "wrong"),
+        // A device is no key, whatever it proves.
+        (&format!("A1B2C3D4E5/dev_01:{token}"), "wrong"),
+    ] {
+        let answer = hub.send("GET", "/v1/status", Some(key), "").await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{key}");
+        assert_eq!(answer.headers["www-authenticate"], "Bearer realm=\"weir\"");
+        let (kind, message) = answer.error();
+        assert_eq!(kind, "unauthenticated");
+        assert!(message.contains(part), "{key}: {message}");
+        assert!(!message.contains("top"), "{message}");
+    }
+    let metrics = hub.send("GET", "/metrics", None, "").await;
+    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    assert!(text.contains(r#"operation="api",reason="unauthenticated""#), "{text}");
+    hub.end().await;
+}
+
+#[tokio::test]
+async fn a_token_connects_its_device_until_it_expires() {
+    let hub = TestHub::start().await;
+    let made = hub.get_json("POST", &format!("{DEVICE}/tokens"), r#"{"expires_in":60}"#).await;
+    let password = made["password"].as_str().unwrap().to_owned();
+    let expected = json!({
+        "host": "127.0.0.1",
+        "port": 1883,
+        "username": "A1B2C3D4E5/dev_01",
+        "password": password,
+        "client_id": "A1B2C3D4E5dev_01",
+        "expires_at": START.0 + 60_000,
+    });
+    assert_eq!(made, expected);
+    let shown = credentials("A1B2C3D4E5/dev_01", &password);
+    assert_eq!(hub.broker.authenticate(&shown).unwrap().to_string(), "device:A1B2C3D4E5/dev_01");
+    hub.clock.advance(Duration::from_secs(61));
+    assert_eq!(hub.broker.authenticate(&shown).unwrap_err(), AuthError::Expired);
+
+    let lasting = hub.get_json("POST", &format!("{DEVICE}/tokens"), "").await;
+    assert_eq!(lasting["expires_at"], Value::Null);
+    hub.end().await;
+}
+
+#[tokio::test]
+async fn revoked_tokens_end_the_session() {
+    let hub = TestHub::start().await;
+    let mut session = device_session(&hub);
+    let revoked = hub.get_json("DELETE", &format!("{DEVICE}/tokens"), "").await;
+    assert_eq!(revoked, json!({ "revoked": 1 }));
+    ends_as_disabled(&mut session).await;
+    drop(session);
+    let again = hub.get_json("DELETE", &format!("{DEVICE}/tokens"), "").await;
+    assert_eq!(again, json!({ "revoked": 0 }));
+    hub.end().await;
+}
+
+#[tokio::test]
+async fn a_disabled_device_is_put_out_and_kept_out() {
+    let hub = TestHub::start().await;
+    let made = hub.get_json("POST", &format!("{DEVICE}/tokens"), "").await;
+    let shown = credentials("A1B2C3D4E5/dev_01", made["password"].as_str().unwrap());
+    let mut session = device_session(&hub);
+    let described = hub.get_json("GET", DEVICE, "").await;
+    assert_eq!(described["online"], true);
+    assert_eq!(described["session"]["client_id"], "c");
+    assert_eq!(described["session"]["protocol"], "mqtt-3.1.1");
+    assert_eq!(described["session"]["connected_at"], START.0);
+
+    let changed = hub.get_json("PATCH", DEVICE, r#"{"enabled":false}"#).await;
+    assert_eq!(changed["enabled"], false);
+    ends_as_disabled(&mut session).await;
+    drop(session);
+    assert_eq!(hub.broker.authenticate(&shown).unwrap_err(), AuthError::Disabled("A1B2C3D4E5/dev_01".to_owned()));
+    let described = hub.get_json("GET", DEVICE, "").await;
+    assert_eq!((&described["online"], &described["session"]), (&json!(false), &Value::Null));
+
+    hub.get_json("PATCH", DEVICE, r#"{"enabled":true}"#).await;
+    assert!(hub.broker.authenticate(&shown).is_ok());
+    hub.end().await;
+}
+
+#[tokio::test]
+async fn a_deleted_device_is_put_out_and_forgotten() {
+    let hub = TestHub::start().await;
+    let mut session = device_session(&hub);
+    assert_eq!(hub.ask("DELETE", DEVICE, "").await.status, StatusCode::NO_CONTENT);
+    ends_as_disabled(&mut session).await;
+    drop(session);
+    assert_eq!(hub.ask("GET", DEVICE, "").await.status, StatusCode::NOT_FOUND);
+    let devices = hub.get_json("GET", "/v1/products/A1B2C3D4E5/devices", "").await;
+    assert_eq!(devices, json!({ "items": [], "total": 0 }));
+    hub.end().await;
+}
+
+#[tokio::test]
+async fn a_deleted_key_is_put_out_and_forgotten() {
+    let hub = TestHub::start().await;
+    let (name, secret) = hub.application.split_once(':').unwrap();
+    let application = hub.broker.authenticate(&credentials(name, secret)).unwrap();
+    let mut session = session(&hub, application);
+    assert_eq!(hub.ask("DELETE", "/v1/keys/app", "").await.status, StatusCode::NO_CONTENT);
+    ends_as_disabled(&mut session).await;
+    drop(session);
+    let refused = hub.broker.authenticate(&credentials(name, secret)).unwrap_err();
+    assert_eq!(refused, AuthError::BadCredentials);
+    hub.end().await;
+}
+
+#[tokio::test]
+async fn the_last_administrator_stays() {
+    let hub = TestHub::start().await;
+    assert_eq!(hub.ask("DELETE", "/v1/keys/spare", "").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(hub.ask("DELETE", "/v1/rules/overheat", "").await.status, StatusCode::NO_CONTENT);
+    let refused = hub.ask("DELETE", "/v1/keys/admin", "").await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(refused.error().1.contains("the last"), "{:?}", refused.error());
+    hub.end().await;
+}
+
+#[tokio::test]
+async fn a_new_key_works_within_its_grants() {
+    let hub = TestHub::start().await;
+    let made = hub.get_json("POST", "/v1/keys", r#"{"name":"k","publish":["a/+"]}"#).await;
+    let key = format!("k:{}", made["secret"].as_str().unwrap());
+    let publish = |topic: &str| json!({ "topic": topic, "payload": "x" }).to_string();
+    let allowed = hub.send("POST", "/v1/publish", Some(&key), publish("a/b")).await;
+    assert_eq!(allowed.status, StatusCode::OK);
+    let denied = hub.send("POST", "/v1/publish", Some(&key), publish("b/b")).await;
+    assert_eq!(denied.status, StatusCode::FORBIDDEN);
+    assert_eq!(denied.error().1, "key:k may not publish to \"b/b\"");
+    let denied = hub.send("GET", "/v1/tail?filter=a/b", Some(&key), "").await;
+    assert_eq!(denied.error(), (ErrorKind::Forbidden.to_string(), "key:k may not subscribe to \"a/b\"".to_owned()));
+
+    let listed = hub.get_json("GET", "/v1/keys", "").await;
+    assert_eq!(listed["total"], 4);
+    let expected =
+        json!({ "name": "k", "administrator": false, "publish": ["a/+"], "subscribe": [], "created_at": START.0 });
+    assert!(listed["items"].as_array().unwrap().contains(&expected), "{listed}");
+    hub.end().await;
+}

@@ -1,0 +1,59 @@
+//! The REST API, one file per resource.
+//!
+//! Times are milliseconds since 1970, offsets decimal numbers; a list is `{"items":[…],"total":n}`.
+
+mod dead_letters;
+mod devices;
+mod keys;
+mod products;
+mod publish;
+mod query;
+mod rules;
+mod secrets;
+mod sinks;
+mod status;
+mod tail;
+mod tokens;
+
+use serde::Serialize;
+
+use crate::router::Route;
+
+pub(crate) fn routes() -> Vec<Route> {
+    [
+        products::routes(),
+        devices::routes(),
+        tokens::routes(),
+        keys::routes(),
+        secrets::routes(),
+        rules::routes(),
+        sinks::routes(),
+        dead_letters::routes(),
+        query::routes(),
+        tail::routes(),
+        publish::routes(),
+        status::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// What is listed, and how many there are beyond this page.
+#[derive(Serialize)]
+struct List<T> {
+    items: Vec<T>,
+    total: u64,
+}
+
+impl<T> List<T> {
+    /// A list that is never paged.
+    fn whole(items: Vec<T>) -> Self {
+        Self { total: items.len() as u64, items }
+    }
+}
+
+/// Things on a page, where the caller does not say.
+fn page() -> u32 {
+    100
+}

@@ -1,0 +1,112 @@
+//! `/v1/products`: kinds of devices, each with the schema that its payloads declare.
+
+use std::fmt;
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, MapAccess, Visitor},
+};
+use weir_broker::admin::products::{self, NewProduct, Product};
+use weir_core::{ProductId, Timestamp, seams::FieldType};
+
+use super::List;
+use crate::{
+    access::Access,
+    error::ApiError,
+    extract::{JsonBody, PathParams},
+    router::{Hub, Route},
+};
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        Route::post(Access::Administrator, "/v1/products", create),
+        Route::get(Access::Administrator, "/v1/products", list),
+        Route::get(Access::Administrator, "/v1/products/{product}", describe),
+        Route::delete(Access::Administrator, "/v1/products/{product}", remove),
+    ]
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    id: Option<ProductId>,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    schema: Schema,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    id: ProductId,
+    name: String,
+    schema: Schema,
+    created_at: Timestamp,
+}
+
+impl From<Product> for Shown {
+    fn from(product: Product) -> Self {
+        Self { id: product.id, name: product.name, schema: Schema(product.schema), created_at: product.created_at }
+    }
+}
+
+async fn create(
+    State(hub): State<Hub>,
+    JsonBody(new): JsonBody<Create>,
+) -> Result<(StatusCode, Json<Shown>), ApiError> {
+    let new = NewProduct { id: new.id, name: new.name, schema: new.schema.0 };
+    let product = products::create(&hub.broker, new).await?;
+    Ok((StatusCode::CREATED, Json(product.into())))
+}
+
+async fn list(State(hub): State<Hub>) -> Result<Json<List<Shown>>, ApiError> {
+    let products = products::list(&hub.broker).await?;
+    Ok(Json(List::whole(products.into_iter().map(Shown::from).collect())))
+}
+
+async fn describe(State(hub): State<Hub>, PathParams(id): PathParams<ProductId>) -> Result<Json<Shown>, ApiError> {
+    Ok(Json(products::get(&hub.broker, &id)?.into()))
+}
+
+async fn remove(State(hub): State<Hub>, PathParams(id): PathParams<ProductId>) -> Result<StatusCode, ApiError> {
+    products::delete(&hub.broker, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `{"temp":"number"}`, in the order written.
+#[derive(Default)]
+struct Schema(Vec<(String, FieldType)>);
+
+impl Serialize for Schema {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(path, kind)| (path, kind)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Schema {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(SchemaVisitor)
+    }
+}
+
+struct SchemaVisitor;
+
+impl<'de> Visitor<'de> for SchemaVisitor {
+    type Value = Schema;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of paths and their types, as in {\"temp\":\"number\"}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Schema, A::Error> {
+        let mut fields: Vec<(String, FieldType)> = Vec::new();
+        while let Some(path) = map.next_key::<String>()? {
+            if fields.iter().any(|(other, _)| *other == path) {
+                return Err(A::Error::custom(format!("{path:?} is declared twice")));
+            }
+            fields.push((path, map.next_value()?));
+        }
+        Ok(Schema(fields))
+    }
+}

@@ -1,0 +1,58 @@
+//! `/v1/publish`: one message, from a program.
+
+use axum::{Extension, Json, extract::State};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+use weir_core::{Envelope, Offset, Protocol, Qos, Topic};
+
+use crate::{
+    access::{Access, Caller},
+    error::ApiError,
+    extract::MessageBody,
+    router::{Hub, Route},
+};
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![Route::post(Access::Application, "/v1/publish", publish)]
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Publish {
+    topic: Topic,
+    payload: Option<String>,
+    payload_base64: Option<String>,
+    /// 1 answers when the message is durable, 0 as soon as it is in the log.
+    #[serde(default = "acknowledged")]
+    qos: u8,
+}
+
+fn acknowledged() -> u8 {
+    Qos::AtLeastOnce as u8
+}
+
+#[derive(Serialize)]
+struct Published {
+    offset: Offset,
+}
+
+async fn publish(
+    State(hub): State<Hub>,
+    Extension(Caller(caller)): Extension<Caller>,
+    MessageBody(message): MessageBody<Publish>,
+) -> Result<Json<Published>, ApiError> {
+    let payload = match (message.payload, message.payload_base64) {
+        (Some(text), None) => text.into_bytes(),
+        (None, Some(text)) => {
+            STANDARD.decode(text).map_err(|error| ApiError::invalid(format!("payload_base64: {error}")))?
+        }
+        _ => return Err(ApiError::invalid("give either payload or payload_base64")),
+    };
+    let qos = Qos::from_u8(message.qos)
+        .filter(|qos| *qos <= Qos::AtLeastOnce)
+        .ok_or_else(|| ApiError::invalid("qos: a message is published here with 0 or 1"))?;
+    let publisher = caller.to_string();
+    let envelope = Envelope::new(message.topic.as_str(), &publisher, Protocol::Api, qos, &payload);
+    let offset = hub.broker.publish(&caller, envelope).await?;
+    Ok(Json(Published { offset }))
+}

@@ -1,0 +1,62 @@
+//! `/v1/status`: the hub at a glance.
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+use weir_core::{Offset, Timestamp};
+
+use crate::{
+    access::Access,
+    router::{Hub, Route},
+};
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![Route::get(Access::Administrator, "/v1/status", status)]
+}
+
+#[derive(Serialize)]
+struct Status {
+    version: &'static str,
+    started_at: Timestamp,
+    draining: bool,
+    log: LogStatus,
+    /// How many are open.
+    sessions: usize,
+    /// How many there are.
+    rules: usize,
+}
+
+#[derive(Serialize)]
+struct LogStatus {
+    oldest: Offset,
+    appended: Offset,
+    durable: Offset,
+    segments: u64,
+    bytes: u64,
+    /// Since start.
+    records: u64,
+    /// Since start.
+    syncs: u64,
+    failed: bool,
+}
+
+async fn status(State(hub): State<Hub>) -> Json<Status> {
+    let log = hub.broker.log();
+    let stats = log.stats();
+    Json(Status {
+        version: hub.options.version,
+        started_at: hub.started_at,
+        draining: hub.broker.draining(),
+        log: LogStatus {
+            oldest: log.oldest(),
+            appended: log.appended(),
+            durable: log.durable().get(),
+            segments: stats.segments as u64,
+            bytes: stats.bytes,
+            records: stats.records,
+            syncs: stats.syncs,
+            failed: stats.failed,
+        },
+        sessions: hub.broker.session_count(),
+        rules: hub.broker.rules().statuses().len(),
+    })
+}

@@ -1,0 +1,70 @@
+//! `/v1/products/{product}/devices/{device}/tokens`: revocable passwords, as `weir device connect` hands them out.
+
+use std::time::Duration;
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::{Deserialize, Serialize};
+use weir_broker::admin::tokens;
+use weir_core::{DeviceId, Timestamp};
+
+use crate::{
+    access::Access,
+    error::ApiError,
+    extract::{JsonBody, PathParams},
+    router::{Hub, Route},
+};
+
+const COLLECTION: &str = "/v1/products/{product}/devices/{device}/tokens";
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        Route::post(Access::Administrator, COLLECTION, create),
+        Route::delete(Access::Administrator, COLLECTION, revoke),
+    ]
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    /// Seconds. Without it the token is good until it is revoked.
+    expires_in: Option<u64>,
+}
+
+/// All that a plain MQTT client needs.
+#[derive(Serialize)]
+struct Connection {
+    host: String,
+    port: u16,
+    username: String,
+    password: String,
+    /// Any would do; this one is the vendor's form and unique in the hub.
+    client_id: String,
+    expires_at: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct Revoked {
+    revoked: u64,
+}
+
+async fn create(
+    State(hub): State<Hub>,
+    PathParams(device): PathParams<DeviceId>,
+    JsonBody(Create { expires_in }): JsonBody<Create>,
+) -> Result<(StatusCode, Json<Connection>), ApiError> {
+    let token = tokens::create(&hub.broker, &device, expires_in.map(Duration::from_secs)).await?;
+    let endpoint = &hub.options.mqtt;
+    let connection = Connection {
+        host: endpoint.host.clone(),
+        port: endpoint.port,
+        username: device.to_string(),
+        password: token.password,
+        client_id: format!("{}{}", device.product, device.device),
+        expires_at: token.expires_at,
+    };
+    Ok((StatusCode::CREATED, Json(connection)))
+}
+
+async fn revoke(State(hub): State<Hub>, PathParams(device): PathParams<DeviceId>) -> Result<Json<Revoked>, ApiError> {
+    Ok(Json(Revoked { revoked: tokens::revoke(&hub.broker, &device).await? }))
+}

@@ -1,0 +1,82 @@
+//! The table that a query scans: the inputs of its plan, read from the messages of its topic filters.
+
+use std::{fmt, sync::Arc};
+
+use arrow::{
+    array::{RecordBatch, RecordBatchOptions},
+    datatypes::SchemaRef,
+};
+use datafusion::{
+    error::DataFusionError,
+    execution::TaskContext,
+    physical_plan::{SendableRecordBatchStream, stream::RecordBatchReceiverStreamBuilder, streaming::PartitionStream},
+};
+use weir_core::{Offset, TopicFilter, schema::Records, seams::History};
+use weir_rules::evaluate::InputReader;
+
+/// Batches that may wait between reading and execution.
+const WAITING_BATCHES: usize = 4;
+
+/// Messages as a stream of batches with one column for each input.
+pub(crate) struct Messages {
+    pub(crate) history: Arc<dyn History>,
+    pub(crate) sources: Vec<TopicFilter>,
+    pub(crate) inputs: InputReader,
+    pub(crate) schema: SchemaRef,
+}
+
+impl fmt::Debug for Messages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Messages").field("sources", &self.sources).finish_non_exhaustive()
+    }
+}
+
+impl PartitionStream for Messages {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let mut stream = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), WAITING_BATCHES);
+        let batches = stream.tx();
+        // What is durable now: a query does not chase messages that arrive while it runs.
+        let end = self.history.end();
+        let records = self.history.scan(Offset::ZERO, end);
+        let (sources, inputs, schema) = (self.sources.clone(), self.inputs.clone(), Arc::clone(&self.schema));
+        stream.spawn_blocking(move || {
+            for records in records {
+                let batch = records
+                    .map_err(|error| DataFusionError::External(error.into()))
+                    .and_then(|records| read(&records, &sources, &inputs, &schema));
+                let Some(batch) = batch.transpose() else { continue };
+                let failed = batch.is_err();
+                // Nobody receives any more when the query is over, or was given up.
+                if batches.blocking_send(batch).is_err() || failed {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        stream.build()
+    }
+}
+
+/// The matching messages of a batch; nothing if none match.
+fn read(
+    batch: &RecordBatch,
+    sources: &[TopicFilter],
+    inputs: &InputReader,
+    schema: &SchemaRef,
+) -> Result<Option<RecordBatch>, DataFusionError> {
+    let records = Records::try_from(batch).map_err(|error| DataFusionError::External(error.into()))?;
+    let matches = |row: &usize| {
+        records.is_message(*row) && sources.iter().any(|source| source.matches(records.topic.value(*row)))
+    };
+    let rows: Vec<u32> = (0..records.len()).filter(matches).filter_map(|row| u32::try_from(row).ok()).collect();
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let columns = inputs.read(&records, &rows)?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    Ok(Some(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?))
+}

@@ -1,0 +1,230 @@
+//! From topics to rules, remembered by topic.
+
+use std::{mem, sync::Arc};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use weir_core::{FilterTrie, TopicFilter, schema::Records};
+
+use super::reader::Reader;
+use crate::program::Input;
+
+/// Bytes that may be spent on remembering topics. Beyond it all are forgotten.
+const MAX_MEMORY: usize = 32 << 20;
+/// What a remembered topic costs beside its text, about.
+const ENTRY_BYTES: usize = 64;
+/// What a column of a reader costs, about.
+const COLUMN_BYTES: usize = 256;
+
+/// Which rules a message is for, and what they read of it.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// Ascending, each once.
+    pub(super) rules: Box<[u32]>,
+    /// Absent if none of them reads the payload as JSON.
+    pub(super) reader: Option<Arc<Reader>>,
+}
+
+/// The rows of a batch by route.
+#[derive(Debug, Default)]
+pub(super) struct Routed {
+    pub(super) routes: Vec<Arc<Route>>,
+    /// Rows in the order of routes, ascending within each.
+    pub(super) rows: Vec<u32>,
+    /// Where each route's rows begin, and at last where all end.
+    pub(super) starts: Vec<usize>,
+}
+
+impl Routed {
+    /// Where the rows of a route are.
+    pub(super) fn range(&self, route: usize) -> std::ops::Range<usize> {
+        let at = |index: usize| self.starts.get(index).copied().unwrap_or(self.rows.len());
+        at(route)..at(route + 1)
+    }
+
+    /// The payloads to read: each reader with its rows, ascending.
+    pub(super) fn wanted(&self) -> Vec<(Arc<Reader>, Vec<u32>)> {
+        let mut wanted: Vec<(Arc<Reader>, Vec<u32>)> = Vec::new();
+        let mut known = HashMap::new();
+        for (number, route) in self.routes.iter().enumerate() {
+            let Some(reader) = &route.reader else { continue };
+            let at = *known.entry(Arc::as_ptr(reader)).or_insert_with(|| {
+                wanted.push((Arc::clone(reader), Vec::new()));
+                wanted.len() - 1
+            });
+            if let (Some((_, rows)), Some(more)) = (wanted.get_mut(at), self.rows.get(self.range(number))) {
+                rows.extend_from_slice(more);
+            }
+        }
+        for (_, rows) in &mut wanted {
+            rows.sort_unstable();
+        }
+        wanted
+    }
+}
+
+/// Finds the rules of topics.
+#[derive(Debug, Default)]
+pub(super) struct Router {
+    trie: FilterTrie<u32>,
+    /// For each rule which of `inputs` it reads, if it reads the payload.
+    reads: Vec<Option<u32>>,
+    inputs: Vec<Arc<[Input]>>,
+    /// What was found before. The lock is held while the rows of one batch are routed.
+    memory: Mutex<Memory>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    topics: HashMap<Box<str>, usize>,
+    routes: Vec<Entry>,
+    by_rules: HashMap<Box<[u32]>, usize>,
+    /// By the inputs that are united.
+    readers: HashMap<Box<[u32]>, Arc<Reader>>,
+    bytes: usize,
+    /// The number of the batch that is routed.
+    batch: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    route: Arc<Route>,
+    /// The last batch that had the route, and the route's number there.
+    batch: u64,
+    number: usize,
+}
+
+impl Router {
+    /// `rules`: their filters, and the inputs that they read.
+    pub(super) fn new<'a>(rules: impl Iterator<Item = (&'a [TopicFilter], Option<&'a Arc<[Input]>>)>) -> Self {
+        let mut router = Self::default();
+        let mut known = HashMap::new();
+        for (number, (filters, inputs)) in (0..).zip(rules) {
+            for filter in filters {
+                router.trie.insert(filter, number);
+            }
+            router.reads.push(inputs.map(|inputs| {
+                *known.entry(Arc::as_ptr(inputs)).or_insert_with(|| {
+                    router.inputs.push(Arc::clone(inputs));
+                    (router.inputs.len() - 1) as u32
+                })
+            }));
+        }
+        router
+    }
+
+    /// Sorts the messages among `records` by route; those that no rule wants are left out.
+    pub(super) fn route(&self, records: &Records) -> Routed {
+        let mut memory = self.memory.lock();
+        memory.batch += 1;
+        let mut routes = Vec::new();
+        let mut numbers = Vec::with_capacity(records.len());
+        // Devices often send several messages in a row.
+        let mut last = None;
+        for row in 0..records.len() {
+            if !records.is_message(row) {
+                numbers.push(None);
+                continue;
+            }
+            let topic = records.topic.value(row);
+            let number = match last {
+                Some((last, number)) if last == topic => number,
+                _ => memory.number(self, topic, &mut routes),
+            };
+            last = Some((topic, number));
+            numbers.push(Some(number));
+        }
+        drop(memory);
+        sorted(routes, &numbers)
+    }
+
+    fn find(&self, topic: &str) -> Box<[u32]> {
+        let mut rules = Vec::new();
+        self.trie.matches(topic, |rule| rules.push(*rule));
+        rules.sort_unstable();
+        // A rule may have several filters that match.
+        rules.dedup();
+        rules.into()
+    }
+}
+
+impl Memory {
+    /// The number in this batch of a topic's route.
+    fn number(&mut self, router: &Router, topic: &str, routes: &mut Vec<Arc<Route>>) -> usize {
+        let index = match self.topics.get(topic) {
+            Some(index) => *index,
+            None => self.learn(router, topic),
+        };
+        let Some(entry) = self.routes.get_mut(index) else { return 0 };
+        if entry.batch != self.batch {
+            (entry.batch, entry.number) = (self.batch, routes.len());
+            routes.push(Arc::clone(&entry.route));
+        }
+        entry.number
+    }
+
+    fn learn(&mut self, router: &Router, topic: &str) -> usize {
+        if self.bytes > MAX_MEMORY {
+            *self = Self { batch: self.batch, ..Self::default() };
+        }
+        let rules = router.find(topic);
+        let index = match self.by_rules.get(&rules) {
+            Some(index) => *index,
+            None => {
+                let route = Arc::new(Route { reader: self.reader(router, &rules), rules: rules.clone() });
+                self.bytes += 2 * mem::size_of_val::<[u32]>(&rules) + ENTRY_BYTES;
+                self.routes.push(Entry { route, batch: 0, number: 0 });
+                self.by_rules.insert(rules, self.routes.len() - 1);
+                self.routes.len() - 1
+            }
+        };
+        self.bytes += topic.len() + ENTRY_BYTES;
+        self.topics.insert(topic.into(), index);
+        index
+    }
+
+    fn reader(&mut self, router: &Router, rules: &[u32]) -> Option<Arc<Reader>> {
+        let mut united: Vec<u32> = rules.iter().filter_map(|rule| *router.reads.get(*rule as usize)?).collect();
+        united.sort_unstable();
+        united.dedup();
+        if united.is_empty() {
+            return None;
+        }
+        let reader = match self.readers.get(united.as_slice()) {
+            Some(reader) => Arc::clone(reader),
+            None => {
+                let inputs = united.iter().filter_map(|number| router.inputs.get(*number as usize));
+                let reader = Arc::new(Reader::new(inputs.flat_map(|inputs| inputs.iter())));
+                self.bytes += reader.columns() * COLUMN_BYTES;
+                self.readers.insert(united.into(), Arc::clone(&reader));
+                reader
+            }
+        };
+        Some(reader)
+    }
+}
+
+/// Counts the rows of each route, then puts each row in its place.
+fn sorted(routes: Vec<Arc<Route>>, numbers: &[Option<usize>]) -> Routed {
+    let mut starts = vec![0; routes.len() + 1];
+    for number in numbers.iter().flatten() {
+        if let Some(count) = starts.get_mut(number + 1) {
+            *count += 1;
+        }
+    }
+    let mut sum = 0;
+    for start in &mut starts {
+        sum += *start;
+        *start = sum;
+    }
+    let mut next = starts.clone();
+    let mut rows = vec![0; sum];
+    for (row, number) in (0..).zip(numbers) {
+        let Some(place) = number.and_then(|number| next.get_mut(number)) else { continue };
+        if let Some(entry) = rows.get_mut(*place) {
+            *entry = row;
+        }
+        *place += 1;
+    }
+    Routed { routes, rows, starts }
+}

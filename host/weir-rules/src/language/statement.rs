@@ -1,0 +1,236 @@
+//! One statement of a script: `CREATE RULE`, `CREATE SINK`, `DROP`, `ENABLE`, `DISABLE`.
+
+use sqlparser::{
+    ast::Query,
+    parser::Parser,
+    tokenizer::{Location, Token, TokenWithSpan, Word},
+};
+use weir_core::{
+    seams::SqlError,
+    statement::{ActionDefinition, RuleDefinition, SinkDefinition, StartFrom, Statement},
+};
+
+use super::{dialect::RuleDialect, select, setting, syntax};
+use crate::error::{Hint, Source, nearest};
+
+/// A statement with the parts that its stored form does not keep.
+#[derive(Debug)]
+pub(crate) enum Parsed {
+    Rule(Box<ParsedRule>),
+    Other(Statement),
+}
+
+#[derive(Debug)]
+pub(crate) struct ParsedRule {
+    pub(crate) definition: RuleDefinition,
+    pub(crate) query: Box<Query>,
+    /// Where the values of the settings stand: for each action, for the error target behind them.
+    pub(crate) places: Vec<Vec<Location>>,
+}
+
+/// Reads one statement from its tokens.
+pub(crate) struct Reader<'a> {
+    pub(crate) source: &'a Source<'a>,
+    pub(crate) parser: Parser<'a>,
+    /// Behind the last token.
+    pub(crate) end: Location,
+}
+
+/// `tokens` hold one statement without its semicolon.
+pub(crate) fn parse(source: &Source<'_>, tokens: Vec<TokenWithSpan>) -> Result<Option<Parsed>, SqlError> {
+    let written: Vec<_> = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).collect();
+    let (Some(first), Some(last)) = (written.first(), written.last()) else { return Ok(None) };
+    let (start, end) = (first.span.start, last.span.end);
+    let text = source.text.get(source.byte(start)..source.byte(end)).unwrap_or_default().to_owned();
+    let parser = Parser::new(&RuleDialect).with_tokens_with_locations(tokens);
+    let mut reader = Reader { source, parser, end };
+    let parsed = reader.statement(text)?;
+    reader.finish()?;
+    Ok(Some(parsed))
+}
+
+impl Reader<'_> {
+    fn statement(&mut self, text: String) -> Result<Parsed, SqlError> {
+        const STATEMENTS: [&str; 4] = ["CREATE", "DROP", "ENABLE", "DISABLE"];
+        match self.keyword(&STATEMENTS) {
+            Some("CREATE") => match self.keyword(&["RULE", "SINK", "OR"]) {
+                Some("RULE") => self.create_rule(text),
+                Some("SINK") => self.create_sink(text),
+                Some(_) => Err(self.unexpected("RULE or SINK").hint("CREATE RULE replaces a rule of the same name")),
+                None => Err(self.expected_word(&["RULE", "SINK"])),
+            },
+            Some("DROP") => match self.keyword(&["RULE", "SINK"]) {
+                Some("RULE") => Ok(Parsed::Other(Statement::DropRule(self.name()?))),
+                Some(_) => Ok(Parsed::Other(Statement::DropSink(self.name()?))),
+                None => Err(self.expected_word(&["RULE", "SINK"])),
+            },
+            Some(verb) => {
+                if self.keyword(&["RULE"]).is_none() {
+                    return Err(self.expected_word(&["RULE"]));
+                }
+                let name = self.name()?;
+                let enable = verb == "ENABLE";
+                Ok(Parsed::Other(if enable { Statement::EnableRule(name) } else { Statement::DisableRule(name) }))
+            }
+            None if self.peeked_word().is_some_and(|word| word.value.eq_ignore_ascii_case("SELECT")) => Err(self
+                .unexpected("CREATE RULE or another statement")
+                .hint("put CREATE RULE name TO action AS before it, or run it with weir query")),
+            None => Err(self.expected_word(&STATEMENTS)),
+        }
+    }
+
+    fn create_rule(&mut self, text: String) -> Result<Parsed, SqlError> {
+        let name = self.name()?;
+        if self.keyword(&["TO"]).is_none() {
+            return Err(self.expected_word(&["TO"]));
+        }
+        let (mut actions, mut places) = (Vec::new(), Vec::new());
+        loop {
+            let (action, place) = self.action()?;
+            actions.push(action);
+            places.push(place);
+            if !self.parser.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+        let mut on_error = None;
+        let mut start = None;
+        loop {
+            match self.keyword(&["ON", "START", "AS"]) {
+                Some("ON") if on_error.is_none() => {
+                    self.words(&["ERROR", "TO"])?;
+                    let (action, place) = self.action()?;
+                    on_error = Some(action);
+                    places.push(place);
+                }
+                Some("START") if start.is_none() => {
+                    self.words(&["FROM"])?;
+                    start = match self.keyword(&["NOW", "BEGINNING"]) {
+                        Some("NOW") => Some(StartFrom::Now),
+                        Some(_) => Some(StartFrom::Beginning),
+                        None => return Err(self.expected_word(&["NOW", "BEGINNING"])),
+                    };
+                }
+                Some("AS") => break,
+                _ => return Err(self.expected_word(&["ON ERROR TO", "START FROM", "AS"])),
+            }
+        }
+        let query = self.query()?;
+        self.finish()?;
+        let sources = vec![select::source_of(self.source, &query)?.0];
+        let start = start.unwrap_or_default();
+        let definition = RuleDefinition { name, text, sources, actions, on_error, start };
+        Ok(Parsed::Rule(Box::new(ParsedRule { definition, query, places })))
+    }
+
+    fn create_sink(&mut self, text: String) -> Result<Parsed, SqlError> {
+        let name = self.name()?;
+        if self.keyword(&["USING"]).is_none() {
+            return Err(self.expected_word(&["USING"]));
+        }
+        let kind = self.target()?;
+        let mut settings = Vec::new();
+        if self.keyword(&["WITH"]).is_some() {
+            if !self.parser.consume_token(&Token::LParen) {
+                return Err(self.unexpected("("));
+            }
+            settings = setting::settings(self, &Token::Eq)?.0;
+        }
+        Ok(Parsed::Other(Statement::CreateSink(SinkDefinition { name, text, kind, settings })))
+    }
+
+    /// `kind(name => value, …)` or the name of a sink.
+    fn action(&mut self) -> Result<(ActionDefinition, Vec<Location>), SqlError> {
+        let target = self.target()?;
+        let (settings, places) = match self.parser.consume_token(&Token::LParen) {
+            true => setting::settings(self, &Token::RArrow)?,
+            false => (Vec::new(), Vec::new()),
+        };
+        Ok((ActionDefinition { target, settings }, places))
+    }
+
+    /// A kind of target or a sink: a word, or words joined by dots.
+    fn target(&mut self) -> Result<String, SqlError> {
+        let mut target = self.word("the kind of a target or the name of a sink")?.value;
+        while self.parser.consume_token(&Token::Period) {
+            target.push('.');
+            target.push_str(&self.word("a name")?.value);
+        }
+        Ok(target)
+    }
+
+    pub(crate) fn query(&mut self) -> Result<Box<Query>, SqlError> {
+        let query = self.parser.parse_query();
+        query.map_err(|error| syntax::parser_error(self.source, &error, self.end))
+    }
+
+    /// Nothing may follow.
+    pub(crate) fn finish(&mut self) -> Result<(), SqlError> {
+        match self.parser.peek_token_ref().token {
+            Token::EOF => Ok(()),
+            _ => {
+                let found = self.parser.peek_token();
+                let error = self.parser.expected::<()>("end of statement", found);
+                error.map_err(|error| syntax::parser_error(self.source, &error, self.end))
+            }
+        }
+    }
+
+    fn name<T: std::str::FromStr<Err = weir_core::ids::InvalidName>>(&mut self) -> Result<T, SqlError> {
+        let place = self.place();
+        self.word("a name")?.value.parse().map_err(|error: T::Err| self.source.error(place, error.to_string()))
+    }
+
+    fn words(&mut self, words: &[&'static str]) -> Result<(), SqlError> {
+        words.iter().try_for_each(|word| match self.keyword(&[word]) {
+            Some(_) => Ok(()),
+            None => Err(self.expected_word(&[word])),
+        })
+    }
+
+    /// Takes the next word if it is one of `words`.
+    pub(crate) fn keyword(&mut self, words: &[&'static str]) -> Option<&'static str> {
+        let found = self.peeked_word().filter(|word| word.quote_style.is_none())?;
+        let word = words.iter().find(|word| found.value.eq_ignore_ascii_case(word))?;
+        self.parser.advance_token();
+        Some(word)
+    }
+
+    pub(crate) fn word(&mut self, expected: &str) -> Result<Word, SqlError> {
+        let Some(word) = self.peeked_word() else { return Err(self.unexpected(expected)) };
+        self.parser.advance_token();
+        Ok(word)
+    }
+
+    fn peeked_word(&self) -> Option<Word> {
+        match &self.parser.peek_token_ref().token {
+            Token::Word(word) => Some(word.clone()),
+            _ => None,
+        }
+    }
+
+    /// Where the next token stands, or where the statement ends.
+    pub(crate) fn place(&self) -> Location {
+        match self.parser.peek_token_ref() {
+            TokenWithSpan { token: Token::EOF, .. } => self.end,
+            token => token.span.start,
+        }
+    }
+
+    fn expected_word(&self, words: &[&'static str]) -> SqlError {
+        let error = self.unexpected(&match words {
+            [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+            words => words.concat(),
+        });
+        let near = self.peeked_word().and_then(|word| nearest(&word.value, words.iter().copied()));
+        error.hint_nearest(near)
+    }
+
+    pub(crate) fn unexpected(&self, expected: &str) -> SqlError {
+        let message = match &self.parser.peek_token_ref().token {
+            Token::EOF => format!("expected {expected}, but the statement ends"),
+            found => format!("expected {expected}, found {found}"),
+        };
+        self.source.error(self.place(), message)
+    }
+}

@@ -1,0 +1,135 @@
+//! A planned rule: what it reads, and the physical expressions that turn a batch into rows.
+//!
+//! Planning makes it, evaluation runs it; neither knows the other.
+
+use std::{fmt, sync::Arc};
+
+use datafusion_physical_expr::PhysicalExpr;
+use weir_core::{RuleName, TopicFilter, seams::SettingValue};
+
+/// One step of a JSON path. Indexes count from 0.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    Key(Box<str>),
+    Index(u32),
+}
+
+/// A path into the payload, such as `pos.lat` or `vals[0]`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JsonPath(pub Box<[Step]>);
+
+impl fmt::Display for JsonPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Key(key) if i > 0 => write!(f, ".{key}")?,
+                Step::Key(key) => f.write_str(key)?,
+                Step::Index(index) => write!(f, "[{index}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The type that an occurrence of a path demands. A value of another type is NULL and counted as a mismatch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ColumnType {
+    /// Float64.
+    Number,
+    /// Int64, exact; a number with a fraction or beyond i64 is a mismatch.
+    Integer,
+    /// Utf8, the string unescaped.
+    Text,
+    Boolean,
+    /// Utf8, the JSON text as it stands in the payload (JSON `null` is NULL). Never a mismatch.
+    Json,
+    /// Utf8, JSON in one canonical form, so that equal values are equal texts (`1` = `1.0`, keys sorted).
+    Canonical,
+}
+
+/// A column of the message record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EnvelopeColumn {
+    /// UInt64.
+    Offset,
+    /// Timestamp in milliseconds, UTC.
+    AcceptedAt,
+    /// Utf8, as are all down to `ContentType`.
+    Product,
+    Device,
+    Topic,
+    Publisher,
+    Session,
+    Protocol,
+    ContentType,
+    ResponseTopic,
+    Origin,
+    /// Int64, as are all below.
+    Qos,
+    Retain,
+    Hop,
+    PayloadLength,
+}
+
+/// A column that a program's expressions are bound to; input `i` is column `i` of their batch.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Input {
+    Envelope(EnvelopeColumn),
+    Path {
+        path: JsonPath,
+        column_type: ColumnType,
+    },
+    /// The payload's bytes (Binary).
+    PayloadBytes,
+    /// The whole payload as JSON text (Utf8).
+    PayloadJson,
+}
+
+/// A column of the SELECT.
+#[derive(Debug, Clone)]
+pub struct OutputColumn {
+    pub name: String,
+    pub expression: Arc<dyn PhysicalExpr>,
+    /// The expression yields JSON text, which is put into the row as it is.
+    pub is_json: bool,
+}
+
+/// What `SELECT` makes of a message.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// `*`: the members of the payload come first, the columns replace or follow them. Without columns the payload
+    /// passes through byte by byte.
+    pub star: bool,
+    pub columns: Vec<OutputColumn>,
+}
+
+/// A setting with `${…}`, for each row a text.
+#[derive(Debug, Clone)]
+pub struct Argument {
+    pub setting: String,
+    pub pieces: Vec<Piece>,
+    /// How the values are guarded: a topic takes no `/ + #` or NUL, a URL percent-encodes.
+    pub value: SettingValue,
+}
+
+#[derive(Debug, Clone)]
+pub enum Piece {
+    Literal(String),
+    /// Utf8-castable; NULL makes the whole setting NULL.
+    Expression(Arc<dyn PhysicalExpr>),
+}
+
+/// A rule, planned once when it is saved.
+#[derive(Debug, Clone)]
+pub struct Program {
+    pub name: RuleName,
+    pub sources: Vec<TopicFilter>,
+    pub inputs: Vec<Input>,
+    /// Boolean over the inputs; absent: every message matches. NULL is no match.
+    pub predicate: Option<Arc<dyn PhysicalExpr>>,
+    pub output: Output,
+    /// For each action, its settings with `${…}`.
+    pub arguments: Vec<Vec<Argument>>,
+    /// The same for the error target; these use `msg.*` only.
+    pub error_arguments: Vec<Argument>,
+}

@@ -1,0 +1,42 @@
+//! What the hub knows beside the log: products, devices, tokens, keys, rules, sinks, secrets, and how far each reader
+//! of the log has come. One SQLite database in the data folder.
+//!
+//! Promises: a write that was answered is on disk; a write happens whole or not at all; a format newer than this build
+//! is refused by name; secrets and device keys are encrypted, tokens and keys are kept as hashes only.
+//! A failed write is an error to its caller and to nobody else.
+//!
+//! Absent: who may do what (`weir_core::Policy` says), what a rule's text means, and the clock: callers pass the time.
+
+mod credential;
+mod dead_letters;
+mod devices;
+mod error;
+mod keys;
+mod migrate;
+mod products;
+mod progress;
+mod row;
+mod rules;
+mod secrets;
+mod sinks;
+mod snapshots;
+mod store;
+mod tokens;
+mod vault;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use dead_letters::{DeadLetter, DeadLetterCount, DeadLetterKind, NewDeadLetter};
+pub use devices::Device;
+pub use error::{OpenError, StoreError};
+pub use keys::{KeyInfo, Role};
+pub use products::{NewProduct, Product};
+pub use progress::{ActionLedger, ActionProgress, ERROR_ACTION, Progress, SavedProgress};
+pub use rules::{NewRule, RuleRow, RuleVersion};
+pub use secrets::SecretInfo;
+pub use sinks::SinkRow;
+pub use snapshots::Snapshot;
+pub use store::{Store, StoreOptions};
+pub use tokens::{TOKENS_PER_DEVICE, TokenCheck, TokenId, TokenInfo};

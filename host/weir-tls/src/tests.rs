@@ -1,0 +1,7 @@
+//! Real clients against an acceptor: OpenSSL's command line, and rustls in this process.
+
+mod certificates;
+mod hub;
+mod keys;
+mod memory;
+mod strangers;

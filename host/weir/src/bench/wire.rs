@@ -1,0 +1,177 @@
+//! As much of MQTT 3.1.1 as a load generator needs, encoded once and scanned without copying.
+//!
+//! The hub's own codec would be the wrong measure: its cost would be in both sides of the figures.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::payload;
+
+pub(super) const PUBLISH: u8 = 3;
+pub(super) const PUBACK: u8 = 4;
+
+/// How long a broker may take to answer anything.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Who a client is.
+#[derive(Debug, Clone)]
+pub(super) struct Login {
+    pub(super) client_id: String,
+    pub(super) user: String,
+    pub(super) password: String,
+}
+
+/// Connects and waits for CONNACK.
+pub(super) async fn connect(address: &str, login: &Login) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
+    stream.set_nodelay(true)?;
+    let mut body = Vec::new();
+    text(&mut body, "MQTT");
+    // Level 4; clean session, user name and password; no keep-alive.
+    body.extend_from_slice(&[4, 0b1100_0010, 0, 0]);
+    text(&mut body, &login.client_id);
+    text(&mut body, &login.user);
+    text(&mut body, &login.password);
+    stream.write_all(&framed(0x10, &body)).await?;
+    let mut answer = [0; 4];
+    timeout(ANSWER_TIMEOUT, stream.read_exact(&mut answer)).await.context("no CONNACK came")??;
+    let [0x20, 2, _, code] = answer else { bail!("the broker answered CONNECT with {answer:02x?}") };
+    ensure!(code == 0, "the broker refused {} with return code {code}", login.user);
+    Ok(stream)
+}
+
+/// Subscribes and waits for SUBACK.
+pub(super) async fn subscribe(stream: &mut TcpStream, filter: &str, qos: u8) -> Result<()> {
+    let mut body = vec![0, 1];
+    text(&mut body, filter);
+    body.push(qos);
+    stream.write_all(&framed(0x82, &body)).await?;
+    let mut answer = [0; 5];
+    timeout(ANSWER_TIMEOUT, stream.read_exact(&mut answer)).await.context("no SUBACK came")??;
+    ensure!(answer == [0x90, 3, 0, 1, qos], "the broker answered SUBSCRIBE {filter} with {answer:02x?}");
+    Ok(())
+}
+
+/// The first whole packet of `bytes`: type and flags, what follows the header, and the length of all.
+pub(super) fn packet(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
+    let (first, rest) = bytes.split_first()?;
+    let mut length = 0;
+    for (index, byte) in rest.iter().enumerate().take(4) {
+        length |= usize::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            let body = rest.get(index + 1..)?.get(..length)?;
+            return Some((*first, body, index + 2 + length));
+        }
+    }
+    None
+}
+
+/// The packet identifier (0 at QoS 0) and the payload of a PUBLISH.
+pub(super) fn publish_parts(flags: u8, body: &[u8]) -> Option<(u16, &[u8])> {
+    let (topic, rest) = body.split_first_chunk()?;
+    let rest = rest.get(usize::from(u16::from_be_bytes(*topic))..)?;
+    if flags & 0b0110 == 0 {
+        return Some((0, rest));
+    }
+    let (id, payload) = rest.split_first_chunk()?;
+    Some((u16::from_be_bytes(*id), payload))
+}
+
+pub(super) fn puback(out: &mut Vec<u8>, id: u16) {
+    let [high, low] = id.to_be_bytes();
+    out.extend_from_slice(&[PUBACK << 4, 2, high, low]);
+}
+
+/// A row of PUBLISH packets of one device, encoded once and sent again and again. At QoS 1 the packet in slot `n` has
+/// identifier `n + 1`.
+#[derive(Debug)]
+pub(super) struct Ring {
+    bytes: Vec<u8>,
+    packet_bytes: usize,
+    pub(super) slots: usize,
+}
+
+impl Ring {
+    pub(super) fn new(topic: &str, device: usize, qos: u8, slots: usize) -> Self {
+        let mut bytes = Vec::new();
+        for slot in 0..slots {
+            let mut body = Vec::new();
+            text(&mut body, topic);
+            if qos > 0 {
+                body.extend_from_slice(&(slot as u16 + 1).to_be_bytes());
+            }
+            body.extend_from_slice(payload::telemetry(device, slot).as_bytes());
+            bytes.extend_from_slice(&framed(PUBLISH << 4 | qos << 1, &body));
+        }
+        Self { packet_bytes: bytes.len() / slots.max(1), bytes, slots }
+    }
+
+    /// The packets of `count` slots from `from`, stamped. They must not go round the end.
+    pub(super) fn stamped(&mut self, from: usize, count: usize, microseconds: u64) -> &[u8] {
+        let stamp = payload::stamp(microseconds);
+        let at = self.packet_bytes - payload::BYTES + payload::STAMP_AT;
+        let range = from * self.packet_bytes..(from + count) * self.packet_bytes;
+        let packets = self.bytes.get_mut(range).unwrap_or_default();
+        for packet in packets.chunks_exact_mut(self.packet_bytes) {
+            if let Some(place) = packet.get_mut(at..at + payload::STAMP_BYTES) {
+                place.copy_from_slice(&stamp);
+            }
+        }
+        packets
+    }
+}
+
+fn framed(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![first];
+    let mut length = body.len();
+    loop {
+        let more = length >> 7;
+        packet.push((length & 0x7f) as u8 | if more > 0 { 0x80 } else { 0 });
+        length = more;
+        if length == 0 {
+            break;
+        }
+    }
+    packet.extend_from_slice(body);
+    packet
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(&(text.len() as u16).to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_is_read_back_packet_by_packet() {
+        let mut ring = Ring::new("A1B2C3D4E5/dev00001/event", 1, 1, 20);
+        let bytes = ring.stamped(5, 3, 77).to_vec();
+        let mut rest = bytes.as_slice();
+        for id in 6..9 {
+            let (first, body, length) = packet(rest).unwrap();
+            assert_eq!(first, PUBLISH << 4 | 2);
+            let (found, payload) = publish_parts(first, body).unwrap();
+            assert_eq!((found, payload.len()), (id, payload::BYTES));
+            assert_eq!(payload::stamped(payload), Some(77));
+            rest = &rest[length..];
+        }
+        assert!(rest.is_empty());
+        assert!(packet(&bytes[..100]).is_none());
+    }
+
+    #[test]
+    fn lengths_take_as_many_bytes_as_they_need() {
+        assert_eq!(framed(0x30, &[0; 127]).len(), 129);
+        assert_eq!(framed(0x30, &[0; 128]).len(), 131);
+        assert_eq!(packet(&framed(0x30, &[0; 20_000])).unwrap().2, 20_004);
+    }
+}

@@ -1,0 +1,80 @@
+//! `weir delete`: whatever can be made, and dead letters.
+
+use serde_json::{Value, json};
+use weir_core::{KeyName, ProductId, RuleName, SecretName, SinkName};
+
+use super::{device::DeviceArgs, failure::Failure, hub::Hub, output::Output};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum What {
+    /// A product that has no devices any more
+    #[command(alias = "products")]
+    Product { id: ProductId },
+    /// A device, with its tokens
+    #[command(alias = "devices")]
+    Device {
+        #[command(flatten)]
+        device: DeviceArgs,
+    },
+    /// All tokens of a device: no client can connect with them any more
+    #[command(alias = "tokens")]
+    Token {
+        #[command(flatten)]
+        device: DeviceArgs,
+    },
+    /// A key
+    #[command(alias = "keys")]
+    Key { name: KeyName },
+    /// A secret
+    #[command(alias = "secrets")]
+    Secret { name: SecretName },
+    /// A rule, with its position and its dead letters
+    #[command(alias = "rules")]
+    Rule { name: RuleName },
+    /// A sink that no rule uses any more
+    #[command(alias = "sinks")]
+    Sink { name: SinkName },
+    /// Dead letters: what they hold is lost
+    #[command(alias = "deadletters")]
+    Deadletter {
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<i64>,
+    },
+}
+
+pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failure> {
+    match what {
+        What::Product { id } => delete(hub, out, "product", "products", id.as_str()).await,
+        What::Key { name } => delete(hub, out, "key", "keys", name.as_str()).await,
+        What::Secret { name } => delete(hub, out, "secret", "secrets", name.as_str()).await,
+        What::Rule { name } => delete(hub, out, "rule", "rules", name.as_str()).await,
+        What::Sink { name } => delete(hub, out, "sink", "sinks", name.as_str()).await,
+        What::Deadletter { ids } => {
+            for id in ids {
+                delete(hub, out, "deadletter", "deadletters", &id.to_string()).await?;
+            }
+            Ok(())
+        }
+        What::Device { device } => {
+            let id = device.id()?;
+            hub.delete(&["products", id.product.as_str(), "devices", id.device.as_str()])
+                .await
+                .map_err(|failure| failure.see(&format!("weir get devices {}", id.product)))?;
+            out.done(&json!({"deleted": id.to_string()}), &format!("device {id} deleted"))
+        }
+        What::Token { device } => {
+            let id = device.id()?;
+            let answer = hub
+                .delete(&["products", id.product.as_str(), "devices", id.device.as_str(), "tokens"])
+                .await
+                .map_err(|failure| failure.see(&format!("weir get devices {}", id.product)))?;
+            let revoked = answer.get("revoked").and_then(Value::as_u64).unwrap_or(0);
+            out.done(&answer, &format!("{revoked} tokens of device {id} revoked"))
+        }
+    }
+}
+
+async fn delete(hub: &Hub, out: Output, kind: &str, list: &str, name: &str) -> Result<(), Failure> {
+    hub.delete(&[list, name]).await.map_err(|failure| failure.see(&format!("weir get {list}")))?;
+    out.done(&json!({"deleted": name}), &format!("{kind} {name} deleted"))
+}

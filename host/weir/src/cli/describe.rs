@@ -1,0 +1,56 @@
+//! `weir describe`: one thing with everything known of it.
+
+use serde_json::Value;
+use weir_core::{ProductId, RuleName, SinkName};
+
+use super::{device::DeviceArgs, failure::Failure, hub::Hub, output::Output};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum What {
+    /// A product and its schema
+    #[command(alias = "products")]
+    Product { id: ProductId },
+    /// A device, its connection and its tokens
+    #[command(alias = "devices")]
+    Device {
+        #[command(flatten)]
+        device: DeviceArgs,
+        /// Show its pre-shared key, which the vendor's credentials are made with
+        #[arg(long)]
+        show_secrets: bool,
+    },
+    /// A rule, its text, and what became of its rows, action by action
+    #[command(alias = "rules")]
+    Rule { name: RuleName },
+    /// A sink
+    #[command(alias = "sinks")]
+    Sink { name: SinkName },
+    /// A dead letter: why, and what it holds
+    #[command(alias = "deadletters")]
+    Deadletter { id: i64 },
+}
+
+pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failure> {
+    let thing = match what {
+        What::Product { id } => get(hub, "products", id.as_str()).await?,
+        What::Rule { name } => get(hub, "rules", name.as_str()).await?,
+        What::Sink { name } => get(hub, "sinks", name.as_str()).await?,
+        What::Deadletter { id } => get(hub, "deadletters", &id.to_string()).await?,
+        What::Device { device, show_secrets } => {
+            let id = device.id()?;
+            let mut device = hub
+                .get(&["products", id.product.as_str(), "devices", id.device.as_str()])
+                .await
+                .map_err(|failure| failure.see(&format!("weir get devices {}", id.product)))?;
+            if !show_secrets && let Some(psk) = device.get_mut("psk") {
+                *psk = Value::from("***");
+            }
+            device
+        }
+    };
+    out.fields(&thing)
+}
+
+async fn get(hub: &Hub, list: &str, name: &str) -> Result<Value, Failure> {
+    hub.get(&[list, name]).await.map_err(|failure| failure.see(&format!("weir get {list}")))
+}

@@ -1,0 +1,116 @@
+//! `weir device connect`: everything a plain MQTT client needs to be a device. And how a device is written in arguments.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use weir_core::DeviceId;
+
+use super::{
+    failure::Failure,
+    hub::Hub,
+    output::{Output, text, utc},
+};
+
+/// A device in arguments: `PRODUCT DEVICE` or `PRODUCT/DEVICE`.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DeviceArgs {
+    /// The device, as PRODUCT DEVICE or PRODUCT/DEVICE
+    #[arg(required = true, num_args = 1..=2, value_names = ["PRODUCT", "DEVICE"])]
+    device: Vec<String>,
+}
+
+impl DeviceArgs {
+    pub(crate) fn id(&self) -> Result<DeviceId, Failure> {
+        parse_device(&self.device.join("/"))
+    }
+}
+
+pub(crate) fn parse_device(text: &str) -> Result<DeviceId, Failure> {
+    text.parse().map_err(|error: weir_core::ids::InvalidName| Failure::usage(error.to_string()))
+}
+
+/// How long a token lives.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Expiry {
+    /// How long the password is good for, such as "1h" or "30 days"; without it until it is revoked
+    #[arg(long, value_name = "TIME", value_parser = crate::config::parse_duration)]
+    expires_in: Option<Duration>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum What {
+    /// Make a token and print host, port, user name, password and a mosquitto_pub line that works
+    Connect {
+        #[command(flatten)]
+        device: DeviceArgs,
+        #[command(flatten)]
+        expiry: Expiry,
+    },
+}
+
+pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failure> {
+    let What::Connect { device, expiry } = what;
+    let device = device.id()?;
+    let token = create_token(hub, &device, expiry.expires_in).await?;
+    if out.is_json() { out.json(&token) } else { out.line(&instructions(&device, &token)) }
+}
+
+pub(crate) async fn token(device: &DeviceArgs, expiry: &Expiry, hub: &Hub, out: Output) -> Result<(), Failure> {
+    let token = create_token(hub, &device.id()?, expiry.expires_in).await?;
+    out.fields(&token)
+}
+
+/// The credentials that the hub makes: `{host,port,username,password,client_id,expires_at}`.
+pub(crate) async fn create_token(hub: &Hub, device: &DeviceId, lifetime: Option<Duration>) -> Result<Value, Failure> {
+    // A part of a second is still time to live.
+    let body = match lifetime {
+        Some(lifetime) => json!({"expires_in": lifetime.as_millis().div_ceil(1_000) as u64}),
+        None => json!({}),
+    };
+    let path = ["products", device.product.as_str(), "devices", device.device.as_str(), "tokens"];
+    hub.post(&path, &body).await.map_err(|failure| {
+        failure.see(&format!(
+            "weir get devices {0}\nor make it: weir create device {0} {1}",
+            device.product, device.device
+        ))
+    })
+}
+
+fn instructions(device: &DeviceId, token: &Value) -> String {
+    let (host, port) = (text(token, "host"), text(token, "port"));
+    let (username, password, client_id) = (text(token, "username"), text(token, "password"), text(token, "client_id"));
+    let expires = match token.get("expires_at").and_then(Value::as_i64) {
+        Some(at) => utc(at),
+        None => format!("never (revoke it: weir delete token {device})"),
+    };
+    let connect = format!("-h {host} -p {port} -i '{client_id}' -u '{username}' -P '{password}'");
+    format!(
+        "host       {host}\n\
+         port       {port}\n\
+         user name  {username}\n\
+         password   {password}\n\
+         client id  {client_id}\n\
+         expires    {expires}\n\
+         \n\
+         Publish:    mosquitto_pub {connect} -q 1 -t '{device}/event' -m '{{\"temp\":31.5}}'\n\
+         Subscribe:  mosquitto_sub {connect} -q 1 -t '{device}/control'"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_instructions_hold_what_a_client_needs() {
+        let device: DeviceId = "A1B2C3D4E5/dev".parse().unwrap();
+        let token = json!({"host": "127.0.0.1", "port": 1883, "username": "A1B2C3D4E5/dev", "password": "p-w_",
+            "client_id": "A1B2C3D4E5dev", "expires_at": null});
+        let shown = instructions(&device, &token);
+        assert!(shown.contains(
+            "mosquitto_pub -h 127.0.0.1 -p 1883 -i 'A1B2C3D4E5dev' -u 'A1B2C3D4E5/dev' -P 'p-w_' \
+             -q 1 -t 'A1B2C3D4E5/dev/event' -m '{\"temp\":31.5}'"
+        ));
+        assert!(shown.contains("expires    never"));
+    }
+}

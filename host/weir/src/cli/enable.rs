@@ -1,0 +1,42 @@
+//! `weir enable` and `weir disable`: rules and devices.
+
+use serde_json::json;
+use weir_core::RuleName;
+
+use super::{device::DeviceArgs, failure::Failure, hub::Hub, output::Output};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum What {
+    /// A rule; disabled, it reads nothing and holds no messages back from deletion
+    #[command(alias = "rules")]
+    Rule { name: RuleName },
+    /// A device; disabled, it is disconnected and cannot connect
+    #[command(alias = "devices")]
+    Device {
+        #[command(flatten)]
+        device: DeviceArgs,
+    },
+}
+
+pub(crate) async fn run(what: What, enabled: bool, hub: &Hub, out: Output) -> Result<(), Failure> {
+    let state = if enabled { "enabled" } else { "disabled" };
+    match what {
+        What::Rule { name } => {
+            let verb = if enabled { "enable" } else { "disable" };
+            let answer = hub
+                .post(&["rules", name.as_str(), verb], &json!({}))
+                .await
+                .map_err(|failure| failure.see("weir get rules"))?;
+            out.done(&answer, &format!("rule {name} {state}"))
+        }
+        What::Device { device } => {
+            let id = device.id()?;
+            let path = ["products", id.product.as_str(), "devices", id.device.as_str()];
+            let answer = hub
+                .patch(&path, &json!({"enabled": enabled}))
+                .await
+                .map_err(|failure| failure.see(&format!("weir get devices {}", id.product)))?;
+            out.done(&answer, &format!("device {id} {state}"))
+        }
+    }
+}

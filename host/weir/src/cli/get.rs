@@ -1,0 +1,192 @@
+//! `weir get`: lists.
+
+use serde_json::{Value, json};
+use weir_core::{ProductId, RuleName};
+
+use super::{
+    failure::Failure,
+    hub::Hub,
+    output::{Column, Output, items, text, time},
+};
+
+/// Devices asked for at a time.
+const PAGE: u64 = 1_000;
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum What {
+    /// Products
+    #[command(visible_alias = "product")]
+    Products,
+    /// Devices of a product, or all
+    #[command(visible_alias = "device")]
+    Devices { product: Option<ProductId> },
+    /// Rules, and how far their actions are
+    #[command(visible_alias = "rule")]
+    Rules,
+    /// Sinks
+    #[command(visible_alias = "sink")]
+    Sinks,
+    /// Keys, and what they may do
+    #[command(visible_alias = "key")]
+    Keys,
+    /// Secrets: their names
+    #[command(visible_alias = "secret")]
+    Secrets,
+    /// Dead letters: rows that no target took
+    #[command(visible_alias = "deadletter")]
+    Deadletters {
+        /// Those of one rule
+        #[arg(long)]
+        rule: Option<RuleName>,
+        /// Those after this number
+        #[arg(long, value_name = "ID", default_value_t = 0)]
+        after: i64,
+        /// At most this many
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+    },
+}
+
+pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failure> {
+    match what {
+        What::Products => {
+            let columns: [Column; 4] = [
+                ("ID", |product| text(product, "id")),
+                ("NAME", |product| text(product, "name")),
+                ("SCHEMA", schema),
+                ("CREATED", |product| time(product, "created_at")),
+            ];
+            out.list(&hub.get(&["products"]).await?, &columns, "no products; make one: weir create product")
+        }
+        What::Devices { product } => {
+            let columns: [Column; 4] = [
+                ("PRODUCT", |device| text(device, "product")),
+                ("DEVICE", |device| text(device, "device")),
+                ("ENABLED", |device| yes_no(device, "enabled")),
+                ("CREATED", |device| time(device, "created_at")),
+            ];
+            let empty = "no devices; make one: weir create device PRODUCT NAME";
+            out.list(&devices(product, hub).await?, &columns, empty)
+        }
+        What::Rules => {
+            let columns: [Column; 8] = [
+                ("NAME", |rule| text(rule, "name")),
+                ("ENABLED", |rule| yes_no(rule, "enabled")),
+                ("SOURCE", |rule| words(rule, "sources")),
+                ("ACTIONS", targets),
+                ("STATE", states),
+                ("DELIVERED", |rule| sum(rule, "delivered")),
+                ("PENDING", |rule| sum(rule, "pending")),
+                ("DEAD", |rule| sum(rule, "dead_lettered")),
+            ];
+            out.list(&hub.get(&["rules"]).await?, &columns, "no rules; upload some: weir apply -f FILE")
+        }
+        What::Sinks => {
+            let columns: [Column; 2] = [("NAME", |sink| text(sink, "name")), ("KIND", |sink| text(sink, "kind"))];
+            out.list(&hub.get(&["sinks"]).await?, &columns, "no sinks; upload CREATE SINK … by weir apply -f FILE")
+        }
+        What::Keys => {
+            let columns: [Column; 4] = [
+                ("NAME", |key| text(key, "name")),
+                ("ADMINISTRATOR", |key| yes_no(key, "administrator")),
+                ("PUBLISH", |key| words(key, "publish")),
+                ("SUBSCRIBE", |key| words(key, "subscribe")),
+            ];
+            out.list(&hub.get(&["keys"]).await?, &columns, "no keys; make one: weir create key NAME")
+        }
+        What::Secrets => {
+            let columns: [Column; 2] =
+                [("NAME", |secret| text(secret, "name")), ("UPDATED", |secret| time(secret, "updated_at"))];
+            out.list(&hub.get(&["secrets"]).await?, &columns, "no secrets; store one: weir create secret NAME")
+        }
+        What::Deadletters { rule, after, limit } => {
+            let mut query = vec![("after", after.to_string()), ("limit", limit.to_string())];
+            query.extend(rule.map(|rule| ("rule", rule.to_string())));
+            let columns: [Column; 5] = [
+                ("ID", |letter| text(letter, "id")),
+                ("RULE", |letter| text(letter, "rule")),
+                ("ACTION", |letter| text(letter, "action")),
+                ("TIME", |letter| time(letter, "created_at")),
+                ("REASON", |letter| text(letter, "reason")),
+            ];
+            out.list(&hub.get_with(&["deadletters"], &query).await?, &columns, "no dead letters")
+        }
+    }
+}
+
+/// Every page, of one product or of all.
+async fn devices(product: Option<ProductId>, hub: &Hub) -> Result<Value, Failure> {
+    let products = match product {
+        Some(product) => vec![product.to_string()],
+        None => items(&hub.get(&["products"]).await?).iter().map(|product| text(product, "id")).collect(),
+    };
+    let mut all = Vec::new();
+    for product in &products {
+        let mut offset = 0;
+        loop {
+            let query = [("offset", offset.to_string()), ("limit", PAGE.to_string())];
+            let page = hub
+                .get_with(&["products", product, "devices"], &query)
+                .await
+                .map_err(|failure| failure.see("weir get products"))?;
+            let found = items(&page);
+            offset += found.len() as u64;
+            all.extend_from_slice(found);
+            let total = page.get("total").and_then(Value::as_u64).unwrap_or(0);
+            if found.is_empty() || offset >= total {
+                break;
+            }
+        }
+    }
+    Ok(json!({"total": all.len(), "items": all}))
+}
+
+fn yes_no(item: &Value, key: &str) -> String {
+    if item.get(key).and_then(Value::as_bool).unwrap_or(false) { "yes" } else { "no" }.to_owned()
+}
+
+fn words(item: &Value, key: &str) -> String {
+    let words = item.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn schema(product: &Value) -> String {
+    let fields = product.get("schema").and_then(Value::as_object).into_iter().flatten();
+    fields.map(|(field, kind)| format!("{field}:{}", kind.as_str().unwrap_or_default())).collect::<Vec<_>>().join(",")
+}
+
+fn actions(rule: &Value) -> impl Iterator<Item = &Value> {
+    rule.get("actions").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn targets(rule: &Value) -> String {
+    actions(rule).map(|action| text(action, "target")).collect::<Vec<_>>().join(", ")
+}
+
+/// The state of every action, or the one that all share.
+fn states(rule: &Value) -> String {
+    let mut states: Vec<String> = actions(rule).map(|action| text(action, "state").replace('_', " ")).collect();
+    states.dedup();
+    states.join(", ")
+}
+
+fn sum(rule: &Value, key: &str) -> String {
+    actions(rule).filter_map(|action| action.get(key).and_then(Value::as_u64)).sum::<u64>().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_summed_up_over_its_actions() {
+        let rule = json!({"name": "r", "actions": [
+            {"target": "republish", "state": "running", "delivered": 2},
+            {"target": "webhook", "state": "running", "delivered": 3},
+        ]});
+        assert_eq!(targets(&rule), "republish, webhook");
+        assert_eq!(states(&rule), "running");
+        assert_eq!(sum(&rule, "delivered"), "5");
+        assert_eq!(sum(&rule, "pending"), "0");
+    }
+}

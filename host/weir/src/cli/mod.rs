@@ -1,0 +1,174 @@
+//! The command line: one file per verb. Verbs speak to a running hub by its REST API; `serve` is the hub.
+//!
+//! Commands decide nothing: what is allowed, valid or known is the hub's to say.
+
+mod apply;
+mod completion;
+mod create;
+mod delete;
+mod describe;
+mod device;
+mod enable;
+pub(crate) mod failure;
+mod get;
+pub(crate) mod hub;
+mod mqtt;
+pub(crate) mod output;
+mod publish;
+mod query;
+mod replay;
+mod status;
+mod subscribe;
+mod tail;
+
+use std::{future::Future, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{bench, serve};
+use failure::{EXIT_CODES, Failure};
+use hub::Target;
+use output::{Format, Output};
+
+/// An IoT hub: devices connect by MQTT, SQL rules run over their messages.
+///
+/// `weir serve` runs the hub; every other command speaks to a running one.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, after_long_help = EXIT_CODES, subcommand_required = true, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    target: Target,
+    /// How to print
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the hub
+    Serve(serve::Args),
+    /// Make a product, device, token, key or secret
+    #[command(subcommand)]
+    Create(create::What),
+    /// Connect a device
+    #[command(subcommand)]
+    Device(device::What),
+    /// Upload a file of rules and sinks; what is unchanged stays as it is
+    Apply(apply::Args),
+    /// List products, devices, rules, sinks, keys, secrets or dead letters
+    #[command(subcommand)]
+    Get(get::What),
+    /// Show one product, device, rule, sink or dead letter with everything known of it
+    #[command(subcommand)]
+    Describe(describe::What),
+    /// Delete a product, device, token, key, secret, rule, sink or dead letter
+    #[command(subcommand)]
+    Delete(delete::What),
+    /// Let a rule run, or a device connect, again
+    #[command(subcommand)]
+    Enable(enable::What),
+    /// Stop a rule, or keep a device out
+    #[command(subcommand)]
+    Disable(enable::What),
+    /// Send dead letters to their action again
+    #[command(subcommand)]
+    Replay(replay::What),
+    /// Publish a message by MQTT, as a device or an application
+    Pub(publish::Args),
+    /// Subscribe by MQTT, as a device or an application, and print what comes
+    Sub(subscribe::Args),
+    /// Follow the messages that the hub accepts
+    Tail(tail::Args),
+    /// Run SQL over the messages that the hub holds
+    Query(query::Args),
+    /// Show how the hub is
+    Status,
+    /// Measure a hub of its own on this machine, beside mosquitto if it is installed
+    Bench(bench::Args),
+    /// Print a completion script for a shell
+    Completion(completion::Args),
+}
+
+/// Runs the command that the process was started with.
+pub(crate) fn main() -> ExitCode {
+    // Usage errors end the process here, with code 2.
+    let Cli { target, output, command } = Cli::parse();
+    // Fails only if it was done before.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    match run(command, &target, Output { format: output }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(command: Command, target: &Target, out: Output) -> Result<(), Failure> {
+    match command {
+        Command::Serve(args) => serve::run(args, target, out),
+        Command::Completion(args) => completion::run(&args, out),
+        Command::Bench(args) => bench::run(args, out),
+        Command::Create(what) => wait(create::run(what, &target.hub()?, out)),
+        Command::Device(what) => wait(device::run(what, &target.hub()?, out)),
+        Command::Apply(args) => wait(apply::run(args, &target.hub()?, out)),
+        Command::Get(what) => wait(get::run(what, &target.hub()?, out)),
+        Command::Describe(what) => wait(describe::run(what, &target.hub()?, out)),
+        Command::Delete(what) => wait(delete::run(what, &target.hub()?, out)),
+        Command::Enable(what) => wait(enable::run(what, true, &target.hub()?, out)),
+        Command::Disable(what) => wait(enable::run(what, false, &target.hub()?, out)),
+        Command::Replay(what) => wait(replay::run(what, &target.hub()?, out)),
+        Command::Pub(args) => wait(publish::run(args, target, out)),
+        Command::Sub(args) => wait(subscribe::run(args, target, out)),
+        Command::Tail(args) => wait(tail::run(args, &target.hub()?, out)),
+        Command::Query(args) => wait(query::run(args, &target.hub()?, out)),
+        Command::Status => wait(status::run(&target.hub()?, out)),
+    }
+}
+
+/// Runs a command's I/O on this thread.
+fn wait(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::refused(format!("cannot start: {error}")))?;
+    runtime.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn singular_and_plural_and_both_ways_to_write_a_device() {
+        for line in [
+            "weir get products",
+            "weir get product",
+            "weir get devices A1B2C3D4E5 -o json",
+            "weir get deadletters --rule r",
+            "weir describe device A1B2C3D4E5 dev",
+            "weir describe devices A1B2C3D4E5/dev",
+            "weir device connect A1B2C3D4E5 dev --expires-in 1h",
+            "weir delete deadletters 1 2 3",
+            "weir disable rules r",
+            "weir replay deadletter 1 2",
+            "weir replay deadletters --rule r",
+            "weir create key app --subscribe A1B2C3D4E5/+/event --publish A1B2C3D4E5/+/control",
+            "weir create product --schema temp:number,status:text",
+            "weir --server http://h:1 --key a:b get rules",
+            "weir get rules --server http://h:1 --key a:b",
+            "weir serve --mqtt-port 0 --set log.sync=never --data /x",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        for line in ["weir", "weir get", "weir replay deadletters", "weir create product --schema temp", "weir pub t"] {
+            Cli::try_parse_from(line.split(' ')).unwrap_err();
+        }
+    }
+}

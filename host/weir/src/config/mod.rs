@@ -1,0 +1,232 @@
+//! Settings of the hub: typed, checked once at the start, and handed down as values.
+//!
+//! `default.toml` documents each of them and says what wins over what. Nothing here is global, and nothing is read later.
+
+mod layers;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+use layers::{Given, GivenValue};
+
+use layers::{ConfigError, Origin};
+pub(crate) use values::parse_duration;
+
+/// The settings, commented.
+pub(crate) const DEFAULTS: &str = include_str!("default.toml");
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) runtime: Runtime,
+    pub(crate) listen: Listen,
+    pub(crate) admin: Admin,
+    pub(crate) logging: Logging,
+    pub(crate) log: Log,
+    pub(crate) limits: Limits,
+    pub(crate) rules: Rules,
+    pub(crate) dead_letters: DeadLetters,
+    pub(crate) query: Query,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Runtime {
+    pub(crate) worker_threads: usize,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) drain_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listen {
+    pub(crate) address: IpAddr,
+    pub(crate) mqtt_port: u16,
+    pub(crate) name: String,
+    pub(crate) allow_plaintext: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Admin {
+    pub(crate) address: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) connections: usize,
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) body_bytes: usize,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) header_timeout: Duration,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) body_timeout: Duration,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) write_stall: Duration,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) tail_lag: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Logging {
+    pub(crate) level: String,
+    pub(crate) format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Auto,
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Sync {
+    Always,
+    Interval,
+    Never,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) sync: Sync,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) sync_interval: Duration,
+    #[serde(deserialize_with = "values::size")]
+    pub(crate) segment_bytes: u64,
+    #[serde(deserialize_with = "values::size")]
+    pub(crate) retain_bytes: u64,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) retain_age: Duration,
+    #[serde(deserialize_with = "values::size")]
+    pub(crate) max_bytes: u64,
+    pub(crate) group_rows: usize,
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) group_bytes: usize,
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) tail_bytes: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limits {
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) payload_bytes: usize,
+    pub(crate) connections: usize,
+    pub(crate) connections_per_address: usize,
+    pub(crate) inflight_messages: usize,
+    pub(crate) inbox_messages: usize,
+    pub(crate) filters_per_subscribe: usize,
+    pub(crate) subscriptions: usize,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) handshake_timeout: Duration,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) keep_alive: Duration,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) write_stall: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rules {
+    pub(crate) max_rules: usize,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) max_lag: Duration,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) checkpoint: Duration,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) longest_pause: Duration,
+    pub(crate) dead_letter_batch: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeadLetters {
+    pub(crate) per_rule: u64,
+    #[serde(deserialize_with = "values::size")]
+    pub(crate) bytes_per_rule: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Query {
+    pub(crate) concurrent: usize,
+    pub(crate) rows: usize,
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) result_bytes: usize,
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) memory_bytes: usize,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) timeout: Duration,
+}
+
+/// What is laid over the defaults.
+#[derive(Debug, Default)]
+pub(crate) struct Overrides {
+    pub(crate) file: Option<PathBuf>,
+    /// Environment variables; those that are no settings are passed over.
+    pub(crate) environment: Vec<(String, String)>,
+    /// Flags: how the user wrote it, the setting, its value.
+    pub(crate) flags: Vec<(String, String, String)>,
+}
+
+impl Config {
+    pub(crate) fn load(overrides: Overrides) -> Result<Self, ConfigError> {
+        let mut given = match overrides.file {
+            Some(path) => layers::from_file(path)?,
+            None => Vec::new(),
+        };
+        given.extend(layers::from_environment(overrides.environment.into_iter()));
+        given.extend(overrides.flags.into_iter().map(|(flag, key, value)| Given {
+            key,
+            value: GivenValue::Text(value),
+            origin: Origin::Flag(flag),
+        }));
+        // An error about several settings together is put down to the one that was given last.
+        let last = |keys: &[&str]| given.iter().rev().find(|given| keys.contains(&given.key.as_str())).cloned();
+        let listen = last(&["listen.address", "listen.allow_plaintext"]);
+        let sizes = last(&["log.segment_bytes", "log.max_bytes"]);
+        let config: Self = layers::merge(DEFAULTS, given)?;
+        config.check_listen().map_err(|reason| blame(listen, "listen.address", reason))?;
+        config.check_log().map_err(|reason| blame(sizes, "log.max_bytes", reason))?;
+        Ok(config)
+    }
+
+    fn check_listen(&self) -> Result<(), String> {
+        let Listen { address, allow_plaintext, .. } = self.listen;
+        if address.is_loopback() || allow_plaintext {
+            return Ok(());
+        }
+        Err(format!(
+            "plain MQTT on {address} would show passwords to everyone on the way; \
+             add --allow-plaintext if the network is trusted, or stay on 127.0.0.1"
+        ))
+    }
+
+    fn check_log(&self) -> Result<(), String> {
+        let Log { segment_bytes, max_bytes, group_bytes, .. } = self.log;
+        if segment_bytes < group_bytes as u64 {
+            return Err("log.segment_bytes must be at least log.group_bytes".to_owned());
+        }
+        if max_bytes / 2 < segment_bytes {
+            return Err("log.max_bytes must hold at least two segments (log.segment_bytes)".to_owned());
+        }
+        if self.limits.payload_bytes > group_bytes {
+            return Err("limits.payload_bytes must not exceed log.group_bytes".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn blame(given: Option<Given>, default_key: &str, reason: String) -> ConfigError {
+    match given {
+        Some(Given { key, origin, .. }) => ConfigError::BadValue { origin, key, reason },
+        None => ConfigError::BadValue { origin: Origin::Defaults, key: default_key.to_owned(), reason },
+    }
+}

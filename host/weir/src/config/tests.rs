@@ -1,0 +1,117 @@
+use std::{io::Write, time::Duration};
+
+use super::*;
+
+fn load(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> Result<Config, String> {
+    let mut on_disk = tempfile::NamedTempFile::new().unwrap();
+    on_disk.write_all(file.as_bytes()).unwrap();
+    let overrides = Overrides {
+        file: Some(on_disk.path().to_owned()),
+        environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        flags: flags
+            .iter()
+            .map(|(flag, key, value)| [flag, key, value].map(|text| (*text).to_owned()).into())
+            .collect(),
+    };
+    Config::load(overrides).map_err(|error| error.to_string().replace(&on_disk.path().display().to_string(), "FILE"))
+}
+
+fn fails(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str, &str)], expected: &str) {
+    assert_eq!(load(file, environment, flags).unwrap_err(), expected);
+}
+
+#[test]
+fn defaults_are_complete_and_valid() {
+    let config = Config::load(Overrides::default()).unwrap();
+    assert_eq!(config.listen.mqtt_port, 1883);
+    assert_eq!(config.admin.port, 8080);
+    assert_eq!(config.log.segment_bytes, 64 << 20);
+    assert_eq!(config.log.retain_age, Duration::from_secs(7 * 24 * 3600));
+    assert_eq!(config.limits.keep_alive, Duration::from_secs(15 * 60));
+    assert_eq!(config.log.sync, Sync::Always);
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_over_a_file_over_the_default() {
+    let file = "[listen]\nmqtt_port = 1\n[log]\nsync = 'never'\nsync_interval = '1 s'";
+    let environment =
+        [("WEIR_LISTEN__MQTT_PORT", "2"), ("WEIR_LOG__SYNC", "interval"), ("WEIR_DATA", "/x"), ("PATH", "/")];
+    let config = load(file, &environment, &[("--mqtt-port", "listen.mqtt_port", "3")]).unwrap();
+    assert_eq!(config.listen.mqtt_port, 3);
+    assert_eq!(config.log.sync, Sync::Interval);
+    assert_eq!(config.log.sync_interval, Duration::from_secs(1));
+    assert_eq!(config.admin.port, 8080);
+}
+
+#[test]
+fn an_unknown_setting_is_named_with_its_nearest() {
+    fails("[log]\nsink = 'always'", &[], &[], "FILE: unknown setting log.sink; did you mean log.sync?");
+    fails("[listen]\nsync = 'always'", &[], &[], "FILE: unknown setting listen.sync; did you mean log.sync?");
+    fails("colour = 1", &[], &[], "FILE: unknown setting colour");
+    fails("log = 1", &[], &[], "FILE: unknown setting log");
+    fails(
+        "",
+        &[("WEIR_LISTEN__MQTTPORT", "0")],
+        &[],
+        "environment variable WEIR_LISTEN__MQTTPORT: unknown setting listen.mqttport; did you mean listen.mqtt_port?",
+    );
+    fails("", &[], &[("--set", "logs.sync", "x")], "flag --set: unknown setting logs.sync; did you mean log.sync?");
+}
+
+#[test]
+fn a_bad_value_is_named_with_who_gave_it() {
+    fails(
+        "[log]\nretain_age = '7'",
+        &[],
+        &[],
+        "FILE: setting log.retain_age: \"7\" is not a time; write a number and its unit, such as \"10 ms\", \"30 s\" or \"7 days\"",
+    );
+    fails(
+        "[log]\nmax_bytes = 'much'",
+        &[],
+        &[],
+        "FILE: setting log.max_bytes: \"much\" is not a size; write a number and its unit, such as \"64 KiB\" or \"1 GiB\"",
+    );
+    fails(
+        "",
+        &[("WEIR_ADMIN__PORT", "http")],
+        &[],
+        "environment variable WEIR_ADMIN__PORT: setting admin.port: \"http\" is not a whole number",
+    );
+    let error = load("[admin]\nport = 70000", &[], &[]).unwrap_err();
+    assert!(error.starts_with("FILE: setting admin.port: "), "{error}");
+    let error = load("[log]\nsync = 'sometimes'", &[], &[]).unwrap_err();
+    assert!(error.starts_with("FILE: setting log.sync: unknown variant `sometimes`, expected one of"), "{error}");
+    let error = load("[log\n", &[], &[]).unwrap_err();
+    assert!(error.starts_with("FILE is not valid TOML: "), "{error}");
+    let missing = Config::load(Overrides { file: Some("/nowhere/weir.toml".into()), ..Overrides::default() });
+    assert_eq!(missing.unwrap_err().to_string(), "cannot read configuration file /nowhere/weir.toml");
+}
+
+#[test]
+fn plaintext_leaves_loopback_only_when_told_to() {
+    fails(
+        "",
+        &[],
+        &[("--listen", "listen.address", "0.0.0.0")],
+        "flag --listen: setting listen.address: plain MQTT on 0.0.0.0 would show passwords to everyone on the way; \
+         add --allow-plaintext if the network is trusted, or stay on 127.0.0.1",
+    );
+    load("[listen]\naddress = '::1'", &[], &[]).unwrap();
+    load(
+        "",
+        &[],
+        &[("--listen", "listen.address", "0.0.0.0"), ("--allow-plaintext", "listen.allow_plaintext", "true")],
+    )
+    .unwrap();
+}
+
+#[test]
+fn sizes_that_contradict_each_other_are_refused() {
+    fails(
+        "[log]\nmax_bytes = '64 MiB'",
+        &[],
+        &[],
+        "FILE: setting log.max_bytes: log.max_bytes must hold at least two segments (log.segment_bytes)",
+    );
+}

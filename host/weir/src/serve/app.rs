@@ -1,0 +1,174 @@
+//! The hub, made out of its parts in order, and taken apart in the reverse.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use weir_broker::{Drain, Parts, Running};
+use weir_core::Policy;
+use weir_http::{Endpoint, HttpOptions};
+use weir_log::{Clock, Log, storage::fs::Folder};
+use weir_store::Store;
+
+use super::{
+    administrator, banner, engines,
+    listeners::{Wanted, bind, reachable},
+    start_error::StartError,
+};
+use crate::{
+    cli::{
+        failure::Failure,
+        output::{Format, Output},
+    },
+    config::{Config, LogFormat},
+    data::{DataFolder, Endpoints},
+};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Why the hub ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// By a signal.
+    Asked(&'static str),
+    /// A write or sync of the log failed: nothing can be promised any more.
+    LogFailed,
+}
+
+#[derive(Debug)]
+pub(super) struct App {
+    config: Config,
+    data: DataFolder,
+    endpoints: Endpoints,
+    running: Running,
+}
+
+impl App {
+    pub(super) async fn build(config: Config, data: DataFolder) -> Result<Self, StartError> {
+        data.create()?;
+        let log_failed = |source| StartError::Log { folder: data.log(), source };
+        // The lock comes first: a second hub must not even look at the ports or the store of the first.
+        let folder = Folder::open(&data.log()).map_err(log_failed)?;
+
+        // Ports before data: one that is taken is found before recovery, which may take a while.
+        let mqtt = bind(Wanted {
+            what: "MQTT",
+            address: SocketAddr::new(config.listen.address, config.listen.mqtt_port),
+            port_flag: "--mqtt-port",
+            address_flag: "--listen",
+        })
+        .await?;
+        let http = bind(Wanted {
+            what: "management",
+            address: SocketAddr::new(config.admin.address, config.admin.port),
+            port_flag: "--admin-port",
+            address_flag: "--admin-listen",
+        })
+        .await?;
+        let endpoints = endpoints(&mqtt, &http).map_err(StartError::Address)?;
+
+        let clock = Clock::system();
+        let log = Log::open(Arc::new(folder), config.log_options(), clock.clone()).map_err(log_failed)?;
+        let store = Store::open_with(data.path(), config.store_options()).map_err(StartError::Store)?;
+        administrator::ensure(&data, &store, &clock).await?;
+
+        let targets = engines::targets(&[&mqtt, &http], &clock).map_err(StartError::Address)?;
+
+        // Rules run from here on; what they republish reaches sessions as soon as there are any.
+        let front = Drain::new();
+        let running = Parts {
+            log: log.clone(),
+            store,
+            clock,
+            policy: Policy::default(),
+            limits: config.client_limits(),
+            rules: config.rule_options(),
+            language: engines::language(),
+            targets,
+            front: front.clone(),
+        }
+        .start()
+        .await?;
+
+        let options = HttpOptions {
+            query: engines::query(&config, log, running.broker.rules().clone()),
+            mqtt: told(&config, &endpoints),
+            version: VERSION,
+            limits: config.http_limits(),
+        };
+        front.spawn("management", weir_http::serve(http, running.broker.clone(), options, front.clone()));
+        front.spawn("mqtt", weir_mqtt::serve(mqtt, running.broker.clone(), front.clone()));
+
+        // Last: whoever finds this file finds a hub that serves.
+        data.write_endpoints(&endpoints)?;
+        Ok(Self { config, data, endpoints, running })
+    }
+
+    /// Tells the person, or the log, where the hub is.
+    pub(super) async fn announce(&self) {
+        let Endpoints { mqtt, http, .. } = &self.endpoints;
+        let folder = self.data.path().display().to_string();
+        tracing::info!(%mqtt, %http, data = folder, version = VERSION, "serving");
+        if self.config.listen.address.is_unspecified() && self.config.listen.name.is_empty() {
+            tracing::warn!("devices are told to connect to {mqtt}; say --name HOST so that they are told better");
+        }
+        if self.config.logging.format == LogFormat::Json {
+            return;
+        }
+        let first_time = self.running.broker.store().products().await.is_ok_and(|products| products.is_empty());
+        let is_default = DataFolder::default_place(|name| std::env::var(name).ok()).is_ok_and(|at| at == self.data);
+        let data_flag = if is_default { String::new() } else { format!(" --data {folder}") };
+        // Nobody may be there to read it; the hub serves all the same.
+        let _read =
+            Output { format: Format::Table }.line(&banner::banner(&self.endpoints, &folder, &data_flag, first_time));
+    }
+
+    /// Resolves when the log can take nothing any more.
+    pub(super) async fn failed(&self) {
+        self.running.broker.log().failed().await;
+    }
+
+    /// Ends in order: front-ends, rules, delivery, log, store. Each stage has at most the configured time.
+    pub(super) async fn drain(self, ended: Ended) -> Result<(), Failure> {
+        match ended {
+            Ended::Asked(signal) => tracing::info!(signal, "draining"),
+            Ended::LogFailed => tracing::error!("the log failed: draining"),
+        }
+        if let Err(error) = self.data.remove_endpoints() {
+            tracing::warn!(%error, "commands may look for a hub that is gone");
+        }
+        let timeout = self.config.runtime.drain_timeout;
+        if !self.running.drain(timeout).await {
+            tracing::warn!(?timeout, "some work did not end in time and was cut off; it goes on at the next start");
+        }
+        tracing::info!("ended");
+        match ended {
+            Ended::Asked(_) => Ok(()),
+            Ended::LogFailed => {
+                let folder = self.data.log();
+                Err(Failure::refused(format!("a write or sync to {} failed; the hub has stopped", folder.display()))
+                    .hint("look at the disk (df, dmesg), then start again: what was acknowledged is there"))
+            }
+        }
+    }
+}
+
+/// Where the listeners really are: a port may have been 0.
+fn endpoints(mqtt: &TcpListener, http: &TcpListener) -> std::io::Result<Endpoints> {
+    Ok(Endpoints {
+        pid: std::process::id(),
+        version: VERSION.to_owned(),
+        http: format!("http://{}", reachable(http.local_addr()?)),
+        mqtt: reachable(mqtt.local_addr()?).to_string(),
+    })
+}
+
+/// What devices are told to connect to.
+fn told(config: &Config, endpoints: &Endpoints) -> Endpoint {
+    let (host, port) = endpoints.mqtt.rsplit_once(':').unwrap_or((&endpoints.mqtt, ""));
+    let host = match config.listen.name.as_str() {
+        "" => host.trim_matches(['[', ']']),
+        name => name,
+    };
+    Endpoint { host: host.to_owned(), port: port.parse().unwrap_or(config.listen.mqtt_port) }
+}

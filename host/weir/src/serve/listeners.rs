@@ -1,0 +1,86 @@
+//! Binding ports, before anything is served: a port that is taken must be known at once.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
+
+use tokio::net::TcpListener;
+
+use super::start_error::StartError;
+
+/// A listener that is to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) what: &'static str,
+    pub(super) address: SocketAddr,
+    /// The flags that choose another port and address.
+    pub(super) port_flag: &'static str,
+    pub(super) address_flag: &'static str,
+}
+
+pub(super) async fn bind(wanted: Wanted) -> Result<TcpListener, StartError> {
+    TcpListener::bind(wanted.address).await.map_err(|source| StartError::Bind { wanted, source })
+}
+
+/// What to say, and what to do about it.
+pub(super) fn explain(wanted: &Wanted, error: &io::Error) -> (String, String) {
+    let Wanted { what, address, port_flag, address_flag } = wanted;
+    let (ip, port) = (address.ip(), address.port());
+    match error.kind() {
+        io::ErrorKind::AddrInUse => (
+            format!("port {port} on {ip}, wanted for {what}, is in use by another program"),
+            format!(
+                "end that program (ss -ltnp 'sport = :{port}' names it), or choose another port: \
+                 weir serve {port_flag} PORT (0: any that is free)"
+            ),
+        ),
+        io::ErrorKind::AddrNotAvailable => (
+            format!("{ip}, wanted for {what}, is not an address of this machine"),
+            format!("choose one that is: weir serve {address_flag} ADDR"),
+        ),
+        io::ErrorKind::PermissionDenied => (
+            format!("port {port} on {ip}, wanted for {what}, may not be used"),
+            format!("choose a port above 1023: weir serve {port_flag} PORT"),
+        ),
+        _ => (
+            format!("cannot listen on {address} for {what}: {error}"),
+            format!("choose another place: weir serve {address_flag} ADDR {port_flag} PORT"),
+        ),
+    }
+}
+
+/// An address at which a client on this machine reaches a listener.
+pub(super) fn reachable(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, bound.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named_with_what_to_do() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let wanted = Wanted { what: "MQTT", address, port_flag: "--mqtt-port", address_flag: "--listen" };
+        let Err(StartError::Bind { wanted, source }) = bind(wanted).await else { panic!("the port is taken") };
+        let (message, hint) = explain(&wanted, &source);
+        let port = address.port();
+        assert_eq!(message, format!("port {port} on 127.0.0.1, wanted for MQTT, is in use by another program"));
+        assert!(hint.contains("--mqtt-port PORT"), "{hint}");
+    }
+
+    #[test]
+    fn every_address_is_reached_by_loopback() {
+        let check = |bound: &str, expected: &str| assert_eq!(reachable(bound.parse().unwrap()).to_string(), expected);
+        check("0.0.0.0:1", "127.0.0.1:1");
+        check("[::]:1", "[::1]:1");
+        check("10.0.0.1:1", "10.0.0.1:1");
+    }
+}

@@ -1,0 +1,84 @@
+//! Settings as the parts of the hub want them.
+
+use weir_broker::{Limits, RuleOptions};
+use weir_http::HttpLimits;
+use weir_lake::QueryOptions;
+use weir_log::{LogOptions, SyncPolicy};
+use weir_store::StoreOptions;
+
+use crate::config::{self, Config};
+
+impl Config {
+    pub(super) fn log_options(&self) -> LogOptions {
+        let log = &self.log;
+        LogOptions {
+            segment_bytes: log.segment_bytes,
+            retain_bytes: log.retain_bytes,
+            retain_age: log.retain_age,
+            max_bytes: log.max_bytes,
+            sync: match log.sync {
+                config::Sync::Always => SyncPolicy::Always,
+                config::Sync::Interval => SyncPolicy::Interval(log.sync_interval),
+                config::Sync::Never => SyncPolicy::Never,
+            },
+            group_rows: log.group_rows,
+            group_bytes: log.group_bytes,
+            tail_bytes: log.tail_bytes,
+        }
+    }
+
+    pub(super) fn client_limits(&self) -> Limits {
+        let limits = &self.limits;
+        Limits {
+            payload: limits.payload_bytes,
+            connections: limits.connections,
+            connections_per_address: limits.connections_per_address,
+            inflight: limits.inflight_messages,
+            inbox_messages: limits.inbox_messages,
+            filters_per_subscribe: limits.filters_per_subscribe,
+            subscriptions: limits.subscriptions,
+            handshake: limits.handshake_timeout,
+            keep_alive: limits.keep_alive,
+            write_stall: limits.write_stall,
+        }
+    }
+
+    pub(super) fn rule_options(&self) -> RuleOptions {
+        let rules = &self.rules;
+        RuleOptions {
+            max_lag: rules.max_lag,
+            checkpoint: rules.checkpoint,
+            longest_pause: rules.longest_pause,
+            dead_letter_batch: rules.dead_letter_batch,
+            rules: rules.max_rules,
+        }
+    }
+
+    pub(super) fn store_options(&self) -> StoreOptions {
+        StoreOptions {
+            dead_letters_per_rule: self.dead_letters.per_rule,
+            dead_letter_bytes_per_rule: self.dead_letters.bytes_per_rule,
+        }
+    }
+
+    pub(super) fn query_options(&self) -> QueryOptions {
+        let query = &self.query;
+        QueryOptions { rows: query.rows, memory: query.memory_bytes, time: query.timeout }
+    }
+
+    pub(super) fn http_limits(&self) -> HttpLimits {
+        let (admin, query) = (&self.admin, &self.query);
+        HttpLimits {
+            connections: admin.connections,
+            body: admin.body_bytes,
+            header_time: admin.header_timeout,
+            body_time: admin.body_timeout,
+            write_stall: admin.write_stall,
+            queries: query.concurrent,
+            query_rows: query.rows,
+            query_bytes: query.result_bytes,
+            query_time: query.timeout,
+            tail_lag: admin.tail_lag,
+        }
+    }
+}

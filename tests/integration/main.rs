@@ -1,0 +1,21 @@
+//! The hub as its users meet it: the real program on real files, spoken to by real clients.
+//!
+//! Each file beside this one is a story. `harness` holds what they share: it starts things, asks them, and takes them
+//! down. Nothing here links the hub's code.
+
+#![cfg(test)]
+
+mod harness;
+
+mod applications;
+mod authentication;
+mod errors;
+mod isolation;
+mod kills;
+mod outage;
+mod powerloss;
+mod rejection;
+mod republish;
+mod shutdown;
+mod story;
+mod webhook;
