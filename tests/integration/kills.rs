@@ -53,6 +53,20 @@ fn nothing_acknowledged_is_lost_when_the_power_fails() {
     survives(Some(Powerloss::build()));
 }
 
+/// Shows that the storage above forgets, and that this file would notice.
+#[test]
+fn without_syncs_a_power_cut_loses_what_was_acknowledged() {
+    let mut hub = Hub::with(&["log.sync=never"], Some(Powerloss::build()));
+    hub.create_product();
+    let ours = hub.create_device("ours");
+    let mut sent = Sent::default();
+    load(hub.mqtt_port(), &ours, &mut sent, 50);
+    hub.kill();
+    hub.restart();
+    let logged = numbers(&hub, &format!("{PRODUCT}/ours/event"), "ours", sent.last);
+    assert!(sent.acknowledged.len() >= 50 && logged.is_empty(), "{logged:?}");
+}
+
 fn survives(powerloss: Option<Powerloss>) {
     let kills: u64 = std::env::var("WEIR_KILLS").map_or(3, |text| text.parse().unwrap());
     // Small segments, so that kills also meet a change of segment.

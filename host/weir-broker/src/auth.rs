@@ -105,10 +105,12 @@ fn verify(username: &str, password: &str, psk: &[u8]) -> bool {
     let Some((token, method)) = password.split_once(';') else { return false };
     let Some(token) = unhex(token) else { return false };
     match method {
-        "hmacsha256" => Hmac::<Sha256>::new_from_slice(psk)
-            .is_ok_and(|mac| mac.chain_update(username).verify_slice(&token).is_ok()),
-        "hmacsha1" => Hmac::<Sha1>::new_from_slice(psk)
-            .is_ok_and(|mac| mac.chain_update(username).verify_slice(&token).is_ok()),
+        "hmacsha256" => {
+            Hmac::<Sha256>::new_from_slice(psk).is_ok_and(|mac| mac.chain_update(username).verify_slice(&token).is_ok())
+        }
+        "hmacsha1" => {
+            Hmac::<Sha1>::new_from_slice(psk).is_ok_and(|mac| mac.chain_update(username).verify_slice(&token).is_ok())
+        }
         _ => false,
     }
 }
@@ -122,7 +124,6 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     }
     Some(digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -174,21 +174,15 @@ pub(crate) struct LogPublisher {
 impl Publisher for LogPublisher {
     fn publish<'a>(&'a self, owner: &'a Principal, messages: Vec<Republish>) -> BoxFuture<'a, Vec<Outcome>> {
         Box::pin(async move {
-            let mut outcomes: Vec<Outcome> =
-                messages.iter().map(|message| self.check(owner, message)).collect();
+            let mut outcomes: Vec<Outcome> = messages.iter().map(|message| self.check(owner, message)).collect();
             let publishers: Vec<String> = messages.iter().map(|message| format!("rule:{}", message.rule)).collect();
             let allowed = messages.iter().zip(&publishers).zip(&outcomes);
             let records: Vec<Record<'_>> = allowed
                 .filter(|(_, outcome)| **outcome == Outcome::Delivered)
                 .map(|((message, publisher), _)| {
                     let qos = Qos::from_u8(message.qos).unwrap_or_default();
-                    let mut envelope = Envelope::new(
-                        &message.topic,
-                        publisher,
-                        weir_core::Protocol::Hub,
-                        qos,
-                        &message.payload,
-                    );
+                    let mut envelope =
+                        Envelope::new(&message.topic, publisher, weir_core::Protocol::Hub, qos, &message.payload);
                     envelope.hop = message.hop;
                     envelope.origin = Some(message.rule.as_str());
                     Record::Message(envelope)

@@ -17,7 +17,9 @@ pub enum PublishError {
     /// The pending group is full: wait for `Log::ready` and try again. Nothing is wrong.
     #[error("the log is busy")]
     Busy,
-    #[error("the log has reached its size limit and may drop nothing; raise log.max_bytes or find the reader that lags")]
+    #[error(
+        "the log has reached its size limit and may drop nothing; raise log.max_bytes or find the reader that lags"
+    )]
     Full,
     #[error("the log has failed; the hub is going down")]
     Failed,
@@ -91,12 +93,7 @@ impl Ingress {
         }
     }
 
-    fn check(
-        &self,
-        principal: &Principal,
-        messages: &[Envelope<'_>],
-        known: &mut String,
-    ) -> Result<(), PublishError> {
+    fn check(&self, principal: &Principal, messages: &[Envelope<'_>], known: &mut String) -> Result<(), PublishError> {
         for message in messages {
             let (size, limit) = (message.payload.len(), self.limits.payload);
             if size > limit {

@@ -123,14 +123,8 @@ impl Parts {
             options,
             metrics,
         });
-        let runtime = RuleRuntime::new(
-            Arc::clone(&shared),
-            store.clone(),
-            language,
-            kinds,
-            policy,
-            rules_drain.clone(),
-        );
+        let runtime =
+            RuleRuntime::new(Arc::clone(&shared), store.clone(), language, kinds, policy, rules_drain.clone());
         runtime.load(&progress, position).await.map_err(StartError::Rules)?;
         let head = Head::new(shared, store.clone(), Arc::clone(&delivery_state), position);
         rules_drain.spawn("rules", head.run(rules_drain.clone()));

@@ -11,7 +11,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use weir_core::{Classify, Denied, DeviceId, Envelope, ErrorKind, Offset, Principal, Protocol, Qos, Timestamp, TopicFilter};
+use weir_core::{
+    Classify, Denied, DeviceId, Envelope, ErrorKind, Offset, Principal, Protocol, Qos, Timestamp, TopicFilter,
+};
 
 use crate::{
     Broker, PublishError,

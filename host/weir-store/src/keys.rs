@@ -15,7 +15,7 @@ pub enum Role {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyInfo {
+pub struct KeyRow {
     pub name: KeyName,
     pub role: Role,
     pub created_at: Timestamp,
@@ -78,11 +78,11 @@ impl Store {
     }
 
     /// All keys, by name.
-    pub async fn keys(&self) -> Result<Vec<KeyInfo>, StoreError> {
+    pub async fn keys(&self) -> Result<Vec<KeyRow>, StoreError> {
         self.read(|connection| {
             let mut select = connection.prepare_cached("SELECT name, role, created_at FROM keys ORDER BY name")?;
             let keys = select.query_map([], |row| {
-                Ok(KeyInfo {
+                Ok(KeyRow {
                     name: row::parsed(row, 0)?,
                     role: row::json(row, 1)?,
                     created_at: row::timestamp(row, 2)?,

@@ -10,7 +10,7 @@ const MAX_SECRET_BYTES: usize = 64 << 10;
 
 /// A secret without its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretInfo {
+pub struct SecretRow {
     pub name: SecretName,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -46,12 +46,12 @@ impl Store {
     }
 
     /// Names and times, by name.
-    pub async fn secrets(&self) -> Result<Vec<SecretInfo>, StoreError> {
+    pub async fn secrets(&self) -> Result<Vec<SecretRow>, StoreError> {
         self.read(|connection| {
             let mut select =
                 connection.prepare_cached("SELECT name, created_at, updated_at FROM secrets ORDER BY name")?;
             let secrets = select.query_map([], |row| {
-                Ok(SecretInfo {
+                Ok(SecretRow {
                     name: row::parsed(row, 0)?,
                     created_at: row::timestamp(row, 1)?,
                     updated_at: row::timestamp(row, 2)?,

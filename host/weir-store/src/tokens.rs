@@ -14,7 +14,7 @@ pub const TOKENS_PER_DEVICE: u32 = 32;
 pub struct TokenId(pub i64);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenInfo {
+pub struct TokenRow {
     pub id: TokenId,
     pub created_at: Timestamp,
     /// `None`: valid until it is revoked.
@@ -107,7 +107,7 @@ impl Store {
     }
 
     /// The oldest first, expired ones too.
-    pub async fn tokens(&self, device: &DeviceId) -> Result<Vec<TokenInfo>, StoreError> {
+    pub async fn tokens(&self, device: &DeviceId) -> Result<Vec<TokenRow>, StoreError> {
         let id = device.clone();
         self.read(move |connection| {
             let mut select = connection.prepare_cached(
@@ -115,7 +115,7 @@ impl Store {
             )?;
             let tokens = select.query_map([id.product.as_str(), id.device.as_str()], |row| {
                 let expires_at: Option<i64> = row.get(2)?;
-                Ok(TokenInfo {
+                Ok(TokenRow {
                     id: TokenId(row.get(0)?),
                     created_at: row::timestamp(row, 1)?,
                     expires_at: expires_at.map(Timestamp),

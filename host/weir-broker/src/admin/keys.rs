@@ -1,6 +1,6 @@
 //! Keys of applications and administrators.
 
-pub use weir_store::{KeyInfo, Role};
+pub use weir_store::{KeyRow, Role};
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub async fn create(broker: &Broker, name: &KeyName, role: Role) -> Result<Strin
     Ok(broker.store().create_key(name, role, broker.clock().now()).await?)
 }
 
-pub async fn list(broker: &Broker) -> Result<Vec<KeyInfo>, AdminError> {
+pub async fn list(broker: &Broker) -> Result<Vec<KeyRow>, AdminError> {
     Ok(broker.store().keys().await?)
 }
 

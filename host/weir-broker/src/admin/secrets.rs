@@ -1,6 +1,6 @@
 //! Secrets that rules and sinks name. They are written and used, never shown.
 
-pub use weir_store::SecretInfo;
+pub use weir_store::SecretRow;
 
 use weir_core::SecretName;
 
@@ -19,7 +19,7 @@ pub async fn put(broker: &Broker, name: &SecretName, value: &[u8]) -> Result<(),
     Ok(broker.store().put_secret(name, value, broker.clock().now()).await?)
 }
 
-pub async fn list(broker: &Broker) -> Result<Vec<SecretInfo>, AdminError> {
+pub async fn list(broker: &Broker) -> Result<Vec<SecretRow>, AdminError> {
     Ok(broker.store().secrets().await?)
 }
 

@@ -1,6 +1,6 @@
 //! Tokens: revocable passwords of devices.
 
-pub use weir_store::TokenInfo;
+pub use weir_store::TokenRow;
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub async fn create(broker: &Broker, device: &DeviceId, expires_in: Option<Durat
 }
 
 /// The tokens of a device, without what they are.
-pub async fn list(broker: &Broker, device: &DeviceId) -> Result<Vec<TokenInfo>, AdminError> {
+pub async fn list(broker: &Broker, device: &DeviceId) -> Result<Vec<TokenRow>, AdminError> {
     Ok(broker.store().tokens(device).await?)
 }
 

@@ -178,12 +178,7 @@ impl RuleRuntime {
         Ok(Applied { kind: "rule", name: name.to_string(), action: change, warnings })
     }
 
-    fn draft_sink(
-        &self,
-        draft: &mut Draft,
-        sink: SinkDefinition,
-        owner: &Principal,
-    ) -> Result<Applied, ApplyError> {
+    fn draft_sink(&self, draft: &mut Draft, sink: SinkDefinition, owner: &Principal) -> Result<Applied, ApplyError> {
         let name = sink.name.clone();
         let old = draft.sinks.get(&name);
         if old.is_some_and(|old| old.text == sink.text) {
@@ -293,15 +288,13 @@ impl RuleRuntime {
     fn succeed(&self, rule: &LiveRule, targets: OpenTargets, old: &Table) -> Vec<Arc<Action>> {
         let begun = *self.shared.begun.borrow();
         let before = old.rules.get(&rule.definition.name).map(|rule| rule.actions.as_slice()).unwrap_or_default();
-        make_actions(&rule.definition, targets, |index| {
-            match before.iter().find(|action| action.index == index) {
-                Some(action) => {
-                    let mut account = action.account.lock();
-                    let standing = account.merge(None);
-                    Account::new(standing.merged, standing.merged_to, false)
-                }
-                None => at(rule.start, begun),
+        make_actions(&rule.definition, targets, |index| match before.iter().find(|action| action.index == index) {
+            Some(action) => {
+                let mut account = action.account.lock();
+                let standing = account.merge(None);
+                Account::new(standing.merged, standing.merged_to, false)
             }
+            None => at(rule.start, begun),
         })
     }
 
@@ -352,9 +345,8 @@ impl RuleRuntime {
                     .and_then(|owner| self.opener(&sinks).open_rule(&rule.definition, &owner))
                 {
                     Ok(targets) => {
-                        rule.actions = make_actions(&rule.definition, targets, |index| {
-                            restored(progress, &row, index, head)
-                        });
+                        rule.actions =
+                            make_actions(&rule.definition, targets, |index| restored(progress, &row, index, head));
                         planned.push(rule.definition.clone());
                     }
                     Err(error) => {
@@ -472,7 +464,6 @@ async fn owners(store: &Store) -> Result<BTreeMap<KeyName, Principal>, ApplyErro
     Ok(principals.collect())
 }
 
-
 /// The principal that a rule acts for.
 fn owned_by(owners: &BTreeMap<KeyName, Principal>, name: &KeyName) -> Result<Principal, ApplyError> {
     let gone = || ApplyError::invalid(format!("key {name}, which owns the rule, is gone; apply the rule again"));
@@ -482,9 +473,7 @@ fn owned_by(owners: &BTreeMap<KeyName, Principal>, name: &KeyName) -> Result<Pri
 fn owner_name(owner: &Principal) -> Result<&KeyName, ApplyError> {
     match owner {
         Principal::Administrator(key) | Principal::Application { key, .. } => Ok(key),
-        Principal::Device(_) | Principal::Rule { .. } => {
-            Err(ApplyError::invalid("only a key can own rules"))
-        }
+        Principal::Device(_) | Principal::Rule { .. } => Err(ApplyError::invalid("only a key can own rules")),
     }
 }
 

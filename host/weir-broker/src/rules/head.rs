@@ -1,11 +1,7 @@
 //! The head: reads durable frames in order, evaluates every rule once, gives each action its rows, and stores how far
 //! everything has come.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, MissedTickBehavior};
 use weir_core::{Offset, RuleName};
@@ -209,4 +205,3 @@ impl Head {
         }
     }
 }
-

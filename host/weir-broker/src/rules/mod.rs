@@ -21,11 +21,8 @@ use weir_log::Clock;
 use weir_store::{DeadLetterKind, SinkRow, Store, StoreError};
 
 pub use self::apply::{Applied, Change};
+use self::{action::Action, table::LiveRule};
 pub(crate) use self::{action::Shared, head::Head, table::Table};
-use self::{
-    action::Action,
-    table::LiveRule,
-};
 use crate::Drain;
 
 /// How rules and their actions behave.
@@ -212,9 +209,10 @@ impl RuleRuntime {
 
     /// The text of a rule as it may be shown: secrets that stand in it in the clear are not.
     fn masked(&self, rule: &RuleDefinition) -> String {
-        rule.actions.iter().chain(&rule.on_error).fold(rule.text.clone(), |text, action| {
-            self.mask(text, &action.target, &action.settings)
-        })
+        rule.actions
+            .iter()
+            .chain(&rule.on_error)
+            .fold(rule.text.clone(), |text, action| self.mask(text, &action.target, &action.settings))
     }
 
     /// The text of a stored sink as it may be shown.
@@ -228,9 +226,8 @@ impl RuleRuntime {
 
     fn mask(&self, text: String, kind: &str, settings: &[(String, Setting)]) -> String {
         let Some(kind) = self.kinds.iter().find(|known| known.name() == kind) else { return text };
-        let is_secret = |name: &str| {
-            kind.settings().iter().any(|spec| spec.name == name && spec.value == SettingValue::Secret)
-        };
+        let is_secret =
+            |name: &str| kind.settings().iter().any(|spec| spec.name == name && spec.value == SettingValue::Secret);
         settings.iter().fold(text, |text, (name, setting)| match setting {
             Setting::Literal(value) if is_secret(name) => {
                 text.replace(&format!("'{}'", value.replace('\'', "''")), "'***'")
@@ -248,9 +245,10 @@ impl RuleRuntime {
             let letter = letter.ok_or(ReplayError::NotFound(id))?;
             let DeadLetterKind::Row(row) = letter.kind else { return Err(ReplayError::Range { id }) };
             let table = self.shared.table.load_full();
-            let action = table.rules.get(&letter.rule).and_then(|rule| {
-                rule.actions.iter().find(|action| action.index == letter.action).map(Arc::clone)
-            });
+            let action = table
+                .rules
+                .get(&letter.rule)
+                .and_then(|rule| rule.actions.iter().find(|action| action.index == letter.action).map(Arc::clone));
             let Some(action) = action else {
                 return Err(ReplayError::NoAction { id, rule: letter.rule, action: letter.action });
             };

@@ -128,11 +128,7 @@ impl Opener<'_> {
         let specs = kind.settings();
         for spec in specs.iter().filter(|spec| spec.required) {
             if !settings.iter().any(|(name, _)| name == spec.name) {
-                return Err(ApplyError::invalid(format!(
-                    "{} lacks {}: write {0}({1} => '…')",
-                    kind.name(),
-                    spec.name
-                )));
+                return Err(ApplyError::invalid(format!("{} lacks {}: write {0}({1} => '…')", kind.name(), spec.name)));
             }
         }
         let mut resolved = Settings::default();

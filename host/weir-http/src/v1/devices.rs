@@ -7,7 +7,7 @@ use weir_broker::{
     SessionStatus,
     admin::{
         devices::{self, Device},
-        tokens::{self, TokenInfo},
+        tokens::{self, TokenRow},
     },
 };
 use weir_core::{DeviceId, DeviceName, ProductId, Timestamp};
@@ -81,8 +81,8 @@ struct ShownToken {
     expires_at: Option<Timestamp>,
 }
 
-impl From<TokenInfo> for ShownToken {
-    fn from(token: TokenInfo) -> Self {
+impl From<TokenRow> for ShownToken {
+    fn from(token: TokenRow) -> Self {
         Self { id: token.id.0, created_at: token.created_at, expires_at: token.expires_at }
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
-use weir_broker::admin::keys::{self, KeyInfo, Role};
+use weir_broker::admin::keys::{self, KeyRow, Role};
 use weir_core::{Grants, KeyName, Timestamp, TopicFilter};
 
 use super::List;
@@ -49,8 +49,8 @@ struct Shown {
     created_at: Timestamp,
 }
 
-impl From<KeyInfo> for Shown {
-    fn from(key: KeyInfo) -> Self {
+impl From<KeyRow> for Shown {
+    fn from(key: KeyRow) -> Self {
         let (administrator, Grants { publish, subscribe }) = match key.role {
             Role::Administrator => (true, Grants::default()),
             Role::Application(grants) => (false, grants),

@@ -1,6 +1,6 @@
 //! From topics to rules, remembered by topic.
 
-use std::{mem, sync::Arc};
+use std::{mem, ptr, sync::Arc};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -28,6 +28,7 @@ pub(super) struct Route {
 /// The rows of a batch by route.
 #[derive(Debug, Default)]
 pub(super) struct Routed {
+    /// In the order of their first rules, so that rules which are evaluated together find their rows together.
     pub(super) routes: Vec<Arc<Route>>,
     /// Rows in the order of routes, ascending within each.
     pub(super) rows: Vec<u32>,
@@ -42,22 +43,24 @@ impl Routed {
         at(route)..at(route + 1)
     }
 
-    /// The payloads to read: each reader with its rows, ascending.
+    /// The payloads to read: each reader with its rows, in the order of routes.
     pub(super) fn wanted(&self) -> Vec<(Arc<Reader>, Vec<u32>)> {
         let mut wanted: Vec<(Arc<Reader>, Vec<u32>)> = Vec::new();
         let mut known = HashMap::new();
+        let mut last = (ptr::null(), 0);
         for (number, route) in self.routes.iter().enumerate() {
             let Some(reader) = &route.reader else { continue };
-            let at = *known.entry(Arc::as_ptr(reader)).or_insert_with(|| {
-                wanted.push((Arc::clone(reader), Vec::new()));
-                wanted.len() - 1
-            });
-            if let (Some((_, rows)), Some(more)) = (wanted.get_mut(at), self.rows.get(self.range(number))) {
+            // Routes beside each other often are of one shape.
+            if last.0 != Arc::as_ptr(reader) {
+                let at = *known.entry(Arc::as_ptr(reader)).or_insert_with(|| {
+                    wanted.push((Arc::clone(reader), Vec::new()));
+                    wanted.len() - 1
+                });
+                last = (Arc::as_ptr(reader), at);
+            }
+            if let (Some((_, rows)), Some(more)) = (wanted.get_mut(last.1), self.rows.get(self.range(number))) {
                 rows.extend_from_slice(more);
             }
-        }
-        for (_, rows) in &mut wanted {
-            rows.sort_unstable();
         }
         wanted
     }
@@ -150,7 +153,7 @@ impl Router {
 
 impl Memory {
     /// The number in this batch of a topic's route.
-    fn number(&mut self, router: &Router, topic: &str, routes: &mut Vec<Arc<Route>>) -> usize {
+    fn number(&mut self, router: &Router, topic: &str, routes: &mut Vec<Option<Arc<Route>>>) -> usize {
         let index = match self.topics.get(topic) {
             Some(index) => *index,
             None => self.learn(router, topic),
@@ -158,7 +161,7 @@ impl Memory {
         let Some(entry) = self.routes.get_mut(index) else { return 0 };
         if entry.batch != self.batch {
             (entry.batch, entry.number) = (self.batch, routes.len());
-            routes.push(Arc::clone(&entry.route));
+            routes.push(Some(Arc::clone(&entry.route)));
         }
         entry.number
     }
@@ -205,19 +208,27 @@ impl Memory {
 }
 
 /// Counts the rows of each route, then puts each row in its place.
-fn sorted(routes: Vec<Arc<Route>>, numbers: &[Option<usize>]) -> Routed {
-    let mut starts = vec![0; routes.len() + 1];
+fn sorted(mut routes: Vec<Option<Arc<Route>>>, numbers: &[Option<usize>]) -> Routed {
+    let first = |route: &Option<Arc<Route>>| route.as_ref().and_then(|route| route.rules.first().copied());
+    let mut order: Vec<_> = routes.iter().enumerate().map(|(at, route)| (first(route), at)).collect();
+    order.sort_unstable();
+    // First how many rows each route has, then where the next of them goes.
+    let mut next = vec![0; routes.len()];
     for number in numbers.iter().flatten() {
-        if let Some(count) = starts.get_mut(number + 1) {
+        if let Some(count) = next.get_mut(*number) {
             *count += 1;
         }
     }
     let mut sum = 0;
-    for start in &mut starts {
-        sum += *start;
-        *start = sum;
+    let mut starts = Vec::with_capacity(routes.len() + 1);
+    for (_, at) in &order {
+        starts.push(sum);
+        if let Some(next) = next.get_mut(*at) {
+            sum += mem::replace(next, sum);
+        }
     }
-    let mut next = starts.clone();
+    starts.push(sum);
+    let routes = order.iter().filter_map(|(_, at)| routes.get_mut(*at)?.take()).collect();
     let mut rows = vec![0; sum];
     for (row, number) in (0..).zip(numbers) {
         let Some(place) = number.and_then(|number| next.get_mut(number)) else { continue };

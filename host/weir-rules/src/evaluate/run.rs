@@ -1,12 +1,14 @@
 //! Rules over the rows that are for them, and what comes of it.
 
-use std::{ops::Range, rc::Rc, sync::Arc};
+use std::{iter, ops::Range, rc::Rc, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, RecordBatch, StringArray},
+    array::{Array, AsArray, GenericByteArray, RecordBatch, StringArray, UInt32Array},
     compute::{concat, concat_batches},
+    datatypes::ByteArrayType,
 };
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 use weir_core::seams::{Failures, Rows, RuleEvaluation};
 
 use super::{
@@ -162,6 +164,7 @@ impl Run<'_> {
             ranges.push((start..rows.len(), sound.malformed));
         }
         let columns = index.parameters.get(first.number).cloned().unwrap_or_default();
+        let rules = UInt32Array::from(rules);
         let task = Task { rows: &rows, parameters: Some(Parameters { rules: &rules, columns: &columns }) };
         let matched = matched(prepared.predicate.as_deref(), self.batch, task);
         let results = self.results(prepared, task, &matched);
@@ -201,8 +204,11 @@ impl Run<'_> {
         let (actions, matched) = self.actions(rule, results, task, &range);
         let mut failed = malformed.to_vec();
         let evaluated = within(&results.failed, &range, |(place, _)| *place);
-        failed.extend(evaluated.iter().filter_map(|(place, reason)| Some((*task.rows.get(*place as usize)?, *reason))));
-        let failed = ascending(failed);
+        if !evaluated.is_empty() {
+            let evaluated = results.failed.get(evaluated).unwrap_or_default().iter();
+            failed.extend(evaluated.filter_map(|(place, reason)| Some((*task.rows.get(*place as usize)?, *reason))));
+            failed.sort_unstable();
+        }
         let read = member.rows.len() as u64;
         self.evaluations.push(RuleEvaluation {
             rule: rule.name.clone(),
@@ -219,33 +225,24 @@ impl Run<'_> {
     /// The rows for each action, and how many they are.
     fn actions(&mut self, rule: &Rule, results: &Results, task: Task<'_>, range: &Range<usize>) -> (Vec<Rows>, usize) {
         let parts = results.made.iter().filter_map(|made| {
-            let places = within(&made.places, range, |place| *place);
-            let first = places.first()?;
-            let start = made.places.partition_point(|place| place < first);
-            Some(Part { made, start, places })
+            let range = within(&made.places, range, |place| *place);
+            (!range.is_empty()).then_some(Part { made, range })
         });
-        let parts: Vec<Part<'_>> = parts.collect();
-        let count = parts.iter().map(|part| part.places.len()).sum();
-        if count == 0 {
-            return (Vec::new(), 0);
-        }
-        let places = parts.iter().flat_map(|part| part.places);
-        let source: Arc<[u32]> = places.filter_map(|place| task.rows.get(*place as usize).copied()).collect();
-        if self.zeros.len() != count {
-            self.zeros = std::iter::repeat_n(0, count).collect();
-        }
-        let payload = joined(parts.iter().map(|part| &part.made.rows as &dyn Array).zip(&parts));
-        let Some(payload) = payload.and_then(|payload| payload.as_binary_opt::<i32>().cloned()) else {
-            return (Vec::new(), 0);
+        let parts: SmallVec<[Part<'_>; 1]> = parts.collect();
+        let count = parts.iter().map(|part| part.range.len()).sum();
+        let Some(payload) = joined(parts.iter().map(|part| (&part.made.rows, part))) else { return (Vec::new(), 0) };
+        let row = |place: &u32| task.rows.get(*place as usize).copied().unwrap_or_default();
+        let source: Arc<[u32]> = match parts.as_slice() {
+            [part] => part.places().iter().map(row).collect(),
+            parts => parts.iter().flat_map(Part::places).map(row).collect(),
         };
+        if self.zeros.len() != count {
+            self.zeros = iter::repeat_n(0, count).collect();
+        }
         let actions = rule.own.actions.iter().enumerate().map(|(action, forms)| {
             let arguments = forms.iter().enumerate().map(|(setting, form)| {
-                let texts = parts.iter().filter_map(|part| {
-                    let texts: &StringArray = part.made.settings.get(action)?.get(setting)?;
-                    Some((texts as &dyn Array, part))
-                });
-                let texts = joined(texts).and_then(|texts| texts.as_string_opt::<i32>().cloned());
-                (form.setting.clone(), texts.unwrap_or_else(|| StringArray::new_null(count)))
+                let texts = parts.iter().filter_map(|part| Some((part.made.settings.get(action)?.get(setting)?, part)));
+                (form.setting.clone(), joined(texts).unwrap_or_else(|| StringArray::new_null(count)))
             });
             Rows {
                 source: Arc::clone(&source),
@@ -323,24 +320,33 @@ struct Results {
 /// The part of what was made that belongs to one rule.
 struct Part<'a> {
     made: &'a Made,
-    start: usize,
-    places: &'a [u32],
+    range: Range<usize>,
 }
 
-/// The parts of some columns, as one. Nothing is copied unless there are several.
-fn joined<'a>(columns: impl Iterator<Item = (&'a dyn Array, &'a Part<'a>)>) -> Option<ArrayRef> {
-    let parts: Vec<ArrayRef> = columns.map(|(column, part)| column.slice(part.start, part.places.len())).collect();
-    match parts.as_slice() {
-        [part] => Some(Arc::clone(part)),
-        parts => concat(&parts.iter().map(|part| part.as_ref()).collect::<Vec<_>>()).ok(),
+impl Part<'_> {
+    fn places(&self) -> &[u32] {
+        self.made.places.get(self.range.clone()).unwrap_or_default()
     }
 }
 
-/// Those of ascending `items` whose place is in `range`.
-fn within<'a, T>(items: &'a [T], range: &Range<usize>, place: impl Fn(&T) -> u32) -> &'a [T] {
+/// The parts of some columns, as one; `None` if there are none. Nothing is copied unless there are several.
+fn joined<'a, T: ByteArrayType>(
+    columns: impl Iterator<Item = (&'a GenericByteArray<T>, &'a Part<'a>)>,
+) -> Option<GenericByteArray<T>> {
+    let mut parts: SmallVec<[_; 1]> =
+        columns.map(|(column, part)| column.slice(part.range.start, part.range.len())).collect();
+    if parts.len() > 1 {
+        let all: Vec<&dyn Array> = parts.iter().map(|part| part as &dyn Array).collect();
+        return concat(&all).ok()?.as_bytes_opt::<T>().cloned();
+    }
+    parts.pop()
+}
+
+/// Where those of ascending `items` are whose place is in `range`.
+fn within<T>(items: &[T], range: &Range<usize>, place: impl Fn(&T) -> u32) -> Range<usize> {
     let start = items.partition_point(|item| (place(item) as usize) < range.start);
-    let end = items.partition_point(|item| (place(item) as usize) < range.end);
-    items.get(start..end).unwrap_or_default()
+    let rest = items.get(start..).unwrap_or_default();
+    start..start + rest.partition_point(|item| (place(item) as usize) < range.end)
 }
 
 fn ascending(mut failed: Vec<(u32, &'static str)>) -> Vec<(u32, &'static str)> {

@@ -32,7 +32,7 @@ pub(super) struct Task<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parameters<'a> {
     /// For each row its rule's place in the columns.
-    pub(super) rules: &'a [u32],
+    pub(super) rules: &'a UInt32Array,
     /// For each parameter its values by rule.
     pub(super) columns: &'a [ArrayRef],
 }
@@ -102,12 +102,12 @@ impl Stage {
     /// The values of the expressions for each row of a task.
     pub(super) fn evaluate(&self, batch: &Batch<'_>, task: Task<'_>) -> Result<Vec<ArrayRef>, Fault> {
         let picked = batch.pick(task.rows);
-        let rules = task.parameters.map(|parameters| UInt32Array::from(parameters.rules.to_vec()));
         let columns = self.sources.iter().map(|source| match source {
             Source::Input(input) => picked.column(input),
             Source::Parameter(number) => {
-                let values = task.parameters.and_then(|parameters| parameters.columns.get(*number));
-                match values.zip(rules.as_ref()) {
+                let values =
+                    task.parameters.and_then(|Parameters { rules, columns }| Some((columns.get(*number)?, rules)));
+                match values {
                     Some((values, rules)) => take(values, rules, None),
                     None => Err(ArrowError::ComputeError(format!("parameter {number} is not given"))),
                 }
@@ -175,14 +175,12 @@ pub(super) fn selected(prepared: &Prepared, batch: &Batch<'_>, task: Task<'_>, p
     pieces
 }
 
+/// Evaluates places of a task; it is given them and the task with nothing else.
+type Attempt<'a> = dyn FnMut(&[u32], Task<'_>) -> Result<(), Fault> + 'a;
+
 /// Runs `attempt` over `places` of a task, in order, in pieces that are small enough and that do not fail. What fails as
 /// a single row is returned.
-fn in_pieces(
-    batch: &Batch<'_>,
-    task: Task<'_>,
-    places: &[u32],
-    attempt: &mut dyn FnMut(&[u32], Task<'_>) -> Result<(), Fault>,
-) -> Vec<(u32, &'static str)> {
+fn in_pieces(batch: &Batch<'_>, task: Task<'_>, places: &[u32], attempt: &mut Attempt<'_>) -> Vec<(u32, &'static str)> {
     let mut failed = Vec::new();
     let mut waiting = vec![places];
     while let Some(places) = waiting.pop() {
@@ -221,9 +219,11 @@ impl Task<'_> {
         if places.len() == self.rows.len() {
             return run(self);
         }
-        let part = |all: &[u32]| places.iter().filter_map(|place| all.get(*place as usize).copied()).collect();
-        let rows: Vec<u32> = part(self.rows);
-        let rules: Option<Vec<u32>> = self.parameters.map(|parameters| part(parameters.rules));
+        let part = |all: &[u32]| -> Vec<u32> {
+            places.iter().map(|place| all.get(*place as usize).copied().unwrap_or_default()).collect()
+        };
+        let rows = part(self.rows);
+        let rules = self.parameters.map(|parameters| UInt32Array::from(part(parameters.rules.values())));
         let parameters =
             self.parameters.zip(rules.as_ref()).map(|(parameters, rules)| Parameters { rules, ..parameters });
         run(Task { rows: &rows, parameters })

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
+use arrow::{
+    array::{ArrayRef, BooleanArray, BooleanBufferBuilder, Float64Array, Int64Array, NullBufferBuilder, StringArray},
+    buffer::{Buffer, NullBuffer, OffsetBuffer},
+};
 
 use super::{
     canonical::canonical,
@@ -15,27 +18,34 @@ use crate::program::ColumnType;
 /// Bytes set aside for each text.
 const TEXT_BYTES: usize = 16;
 
+/// Grows by one value at a time. Arrow's own builders do the same, at a higher price for small batches.
 #[derive(Debug)]
-pub(crate) enum ColumnBuilder {
-    Number(Float64Builder),
-    Integer(Int64Builder),
-    Text(StringBuilder),
-    Boolean(BooleanBuilder),
-    Json(StringBuilder),
-    Canonical(StringBuilder),
+pub(crate) struct ColumnBuilder {
+    values: Values,
+    nulls: NullBufferBuilder,
+}
+
+#[derive(Debug)]
+enum Values {
+    Number(Vec<f64>),
+    Integer(Vec<i64>),
+    Boolean(BooleanBufferBuilder),
+    Text(Texts),
+    Json(Texts),
+    Canonical(Texts),
 }
 
 impl ColumnBuilder {
     pub(crate) fn new(column_type: ColumnType, rows: usize) -> Self {
-        let text = || StringBuilder::with_capacity(rows, rows * TEXT_BYTES);
-        match column_type {
-            ColumnType::Number => Self::Number(Float64Builder::with_capacity(rows)),
-            ColumnType::Integer => Self::Integer(Int64Builder::with_capacity(rows)),
-            ColumnType::Text => Self::Text(text()),
-            ColumnType::Boolean => Self::Boolean(BooleanBuilder::with_capacity(rows)),
-            ColumnType::Json => Self::Json(text()),
-            ColumnType::Canonical => Self::Canonical(text()),
-        }
+        let values = match column_type {
+            ColumnType::Number => Values::Number(Vec::with_capacity(rows)),
+            ColumnType::Integer => Values::Integer(Vec::with_capacity(rows)),
+            ColumnType::Boolean => Values::Boolean(BooleanBufferBuilder::new(rows)),
+            ColumnType::Text => Values::Text(Texts::with_capacity(rows)),
+            ColumnType::Json => Values::Json(Texts::with_capacity(rows)),
+            ColumnType::Canonical => Values::Canonical(Texts::with_capacity(rows)),
+        };
+        Self { values, nulls: NullBufferBuilder::new(rows) }
     }
 
     /// Appends the value at `span`, or NULL. Says whether it is of the demanded type (missing and null are of any).
@@ -45,66 +55,91 @@ impl ColumnBuilder {
             self.append_null();
             return true;
         }
-        match (&mut *self, span.token) {
-            (Self::Number(builder), Token::Number) => {
-                if let Some(value) = double(span.of(text)) {
-                    builder.append_value(value);
-                    return true;
-                }
-            }
-            (Self::Integer(builder), Token::Number) => {
-                if let Some(value) = integer(span.of(text)) {
-                    builder.append_value(value);
-                    return true;
-                }
-            }
-            (Self::Text(builder), Token::String) => {
-                builder.append_value(span.inner(text));
-                return true;
-            }
-            (Self::Text(builder), Token::Escaped) => {
-                let mut plain = String::new();
-                unescape(span.inner(text), &mut plain);
-                builder.append_value(&plain);
-                return true;
-            }
-            (Self::Boolean(builder), Token::True | Token::False) => {
-                builder.append_value(span.token == Token::True);
-                return true;
-            }
-            (Self::Json(builder), _) => {
-                builder.append_value(span.of(text));
-                return true;
-            }
-            (Self::Canonical(builder), _) => {
-                let mut one_form = String::new();
-                canonical(span.of(text), &mut one_form);
-                builder.append_value(&one_form);
-                return true;
-            }
-            _ => {}
+        let is_appended = self.values.push(text, span);
+        match is_appended {
+            true => self.nulls.append_non_null(),
+            false => self.append_null(),
         }
-        self.append_null();
-        false
+        is_appended
     }
 
     pub(crate) fn append_null(&mut self) {
-        match self {
-            Self::Number(builder) => builder.append_null(),
-            Self::Integer(builder) => builder.append_null(),
-            Self::Boolean(builder) => builder.append_null(),
-            Self::Text(builder) | Self::Json(builder) | Self::Canonical(builder) => builder.append_null(),
+        self.nulls.append_null();
+        match &mut self.values {
+            Values::Number(values) => values.push(0.0),
+            Values::Integer(values) => values.push(0),
+            Values::Boolean(values) => values.append(false),
+            Values::Text(texts) | Values::Json(texts) | Values::Canonical(texts) => texts.end_again(),
         }
     }
 
-    pub(crate) fn finish(self) -> ArrayRef {
-        match self {
-            Self::Number(mut builder) => Arc::new(builder.finish()),
-            Self::Integer(mut builder) => Arc::new(builder.finish()),
-            Self::Boolean(mut builder) => Arc::new(builder.finish()),
-            Self::Text(mut builder) | Self::Json(mut builder) | Self::Canonical(mut builder) => {
-                Arc::new(builder.finish())
-            }
+    pub(crate) fn finish(mut self) -> ArrayRef {
+        let nulls = self.nulls.finish();
+        match self.values {
+            Values::Number(values) => Arc::new(Float64Array::new(values.into(), nulls)),
+            Values::Integer(values) => Arc::new(Int64Array::new(values.into(), nulls)),
+            Values::Boolean(mut values) => Arc::new(BooleanArray::new(values.finish(), nulls)),
+            Values::Text(texts) | Values::Json(texts) | Values::Canonical(texts) => Arc::new(texts.finish(nulls)),
         }
+    }
+}
+
+impl Values {
+    /// Pushes the value if it is of the column's type.
+    #[inline]
+    fn push(&mut self, text: &str, span: Span) -> bool {
+        match (self, span.token) {
+            (Self::Number(values), Token::Number) => {
+                let Some(value) = double(span.of(text)) else { return false };
+                values.push(value);
+            }
+            (Self::Integer(values), Token::Number) => {
+                let Some(value) = integer(span.of(text)) else { return false };
+                values.push(value);
+            }
+            (Self::Boolean(values), Token::True | Token::False) => values.append(span.token == Token::True),
+            (Self::Text(texts), Token::String) => return texts.push(|all| all.push_str(span.inner(text))),
+            (Self::Text(texts), Token::Escaped) => return texts.push(|all| unescape(span.inner(text), all)),
+            (Self::Json(texts), _) => return texts.push(|all| all.push_str(span.of(text))),
+            (Self::Canonical(texts), _) => return texts.push(|all| canonical(span.of(text), all)),
+            _ => return false,
+        }
+        true
+    }
+}
+
+#[derive(Debug)]
+struct Texts {
+    all: String,
+    ends: Vec<i32>,
+}
+
+impl Texts {
+    fn with_capacity(rows: usize) -> Self {
+        let mut ends = Vec::with_capacity(rows + 1);
+        ends.push(0);
+        Self { all: String::with_capacity(rows * TEXT_BYTES), ends }
+    }
+
+    /// False if the column would hold more than Arrow can count, which takes payloads of gigabytes.
+    #[inline]
+    fn push(&mut self, write: impl FnOnce(&mut String)) -> bool {
+        let before = self.all.len();
+        write(&mut self.all);
+        let Ok(end) = i32::try_from(self.all.len()) else {
+            self.all.truncate(before);
+            return false;
+        };
+        self.ends.push(end);
+        true
+    }
+
+    fn end_again(&mut self) {
+        self.ends.push(self.ends.last().copied().unwrap_or(0));
+    }
+
+    fn finish(self, nulls: Option<NullBuffer>) -> StringArray {
+        let ends = OffsetBuffer::new(self.ends.into());
+        StringArray::new(ends, Buffer::from_vec(self.all.into_bytes()), nulls)
     }
 }

@@ -75,11 +75,14 @@ impl PathTree {
     }
 }
 
+/// The rest of a path, and its number.
+type Rest<'a> = (&'a [Step], usize);
+
 impl Node {
-    fn new(paths: &[(&[Step], usize)], slots: &mut [usize], next: &mut usize) -> Self {
+    fn new(paths: &[Rest<'_>], slots: &mut [usize], next: &mut usize) -> Self {
         let first = *next;
         let mut slot = None;
-        let mut children: Vec<(&Step, Vec<(&[Step], usize)>)> = Vec::new();
+        let mut children: Vec<(&Step, Vec<Rest<'_>>)> = Vec::new();
         let mut known = HashMap::new();
         for (steps, number) in paths {
             let Some((step, rest)) = steps.split_first() else {

@@ -179,17 +179,16 @@ fn is_valid(text: &str, payload: &[u8]) -> bool {
     extract(&[(text, ColumnType::Json)], &[payload]).malformed.is_empty()
 }
 
-/// What serde_json says, save that it refuses numbers beyond the doubles, which are only a mismatch here.
-fn is_valid_to_serde(payload: &[u8]) -> bool {
+/// What serde_json says, save that it refuses numbers beyond the doubles, which are only a mismatch here. Nothing where
+/// it cannot judge: what it reads without looking at numbers, it reads without looking into strings either.
+fn is_valid_to_serde(payload: &[u8]) -> Option<bool> {
     match serde_json::from_slice::<Value>(payload) {
-        Ok(_) => true,
+        Ok(_) => Some(true),
         Err(error) if error.to_string().starts_with("number out of range") => {
-            // `IgnoredAny` does not look into strings: texts with escapes or broken UTF-8 are left to the other cases.
-            serde_json::from_slice::<IgnoredAny>(payload).is_ok()
-                && !payload.contains(&b'\\')
-                && str::from_utf8(payload).is_ok()
+            let has_plain_strings = !payload.contains(&b'\\') && str::from_utf8(payload).is_ok();
+            has_plain_strings.then(|| serde_json::from_slice::<IgnoredAny>(payload).is_ok())
         }
-        Err(_) => false,
+        Err(_) => Some(false),
     }
 }
 
@@ -273,7 +272,7 @@ fn accepts_what_serde_json_accepts() {
     ] {
         let expected = is_valid_to_serde(payload.as_bytes());
         for text in ["a", "[0]", "a.b[0].c", "b", ""] {
-            assert_eq!(is_valid(text, payload.as_bytes()), expected, "{payload:?} read for {text}");
+            assert_eq!(Some(is_valid(text, payload.as_bytes())), expected, "{payload:?} read for {text}");
         }
     }
 }
@@ -374,7 +373,7 @@ proptest! {
                 _ => text.truncate(at),
             }
         }
-        let expected = is_valid_to_serde(&text);
+        let Some(expected) = is_valid_to_serde(&text) else { return Ok(()) };
         let found = Extractor::new(&[(path, ColumnType::Json)]).extract(&BinaryArray::from_vec(vec![&text]), &[0]);
         prop_assert_eq!(found.malformed.is_empty(), expected, "{:?}", String::from_utf8_lossy(&text));
     }
@@ -383,7 +382,9 @@ proptest! {
     fn random_bytes_are_judged_as_serde_json_judges(text in prop::collection::vec(
         prop::sample::select(b"\"\\{}[]:,01e.-tfn ua8d\x09\x0b\xc3\xa9".to_vec()), 0..24,
     )) {
-        prop_assert_eq!(is_valid("a", &text), is_valid_to_serde(&text), "{:?}", String::from_utf8_lossy(&text));
+        if let Some(expected) = is_valid_to_serde(&text) {
+            prop_assert_eq!(is_valid("a", &text), expected, "{:?}", String::from_utf8_lossy(&text));
+        }
     }
 
     #[test]

@@ -75,7 +75,13 @@ impl Guarded {
             return exec_err!("{} would make too much", self.0.name());
         }
         // A function of an engine that was written for tables of one's own may panic on what a device sends.
+        let rows = arguments.number_rows;
+        let is_constant = arguments.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         match catch_unwind(AssertUnwindSafe(|| self.0.invoke_with_args(arguments))) {
+            // Some functions take the first row for all where only some arguments are constant.
+            Ok(Ok(ColumnarValue::Scalar(_))) if !is_constant && rows != 1 => {
+                exec_err!("{} gives one value for {rows} rows", self.0.name())
+            }
             Ok(result) => result,
             Err(_) => exec_err!("{} failed", self.0.name()),
         }
@@ -103,7 +109,8 @@ fn makes_too_much(name: &str, arguments: &[ColumnarValue]) -> Result<bool> {
         let array = cast(&argument.to_array(1)?, &DataType::Int64)?;
         Ok(array.as_primitive::<Int64Type>().iter().flatten().collect())
     };
-    let largest = |index| Ok::<_, DataFusionError>(counts(index)?.into_iter().map(i64::saturating_abs).max().unwrap_or(0));
+    let largest =
+        |index| Ok::<_, DataFusionError>(counts(index)?.into_iter().map(i64::saturating_abs).max().unwrap_or(0));
     let smallest = |index| Ok::<_, DataFusionError>(counts(index)?.into_iter().min().unwrap_or(0));
     Ok(match name {
         "repeat" => {
@@ -115,7 +122,9 @@ fn makes_too_much(name: &str, arguments: &[ColumnarValue]) -> Result<bool> {
             longest.saturating_mul(largest(1)?) > MAX_RESULT
         }
         // Below zero is too much too: DataFusion takes it for a huge size.
-        "lpad" | "rpad" | "array_repeat" | "array_resize" => !(0..=MAX_RESULT).contains(&smallest(1)?) || largest(1)? > MAX_RESULT,
+        "lpad" | "rpad" | "array_repeat" | "array_resize" => {
+            !(0..=MAX_RESULT).contains(&smallest(1)?) || largest(1)? > MAX_RESULT
+        }
         "range" | "generate_series" => largest(0)?.saturating_add(largest(1)?) > MAX_RESULT,
         _ => false,
     })

@@ -4,6 +4,7 @@
 //! over past messages). Names with a `$` cannot be written in SQL.
 
 mod arithmetic;
+mod digest;
 mod first;
 mod guard;
 mod list;
@@ -24,11 +25,12 @@ use datafusion_expr::{AggregateUDF, ColumnarValue, Expr, ScalarFunctionArgs, Sca
 
 pub(crate) use self::{
     arithmetic::Operation,
+    digest::Algorithm,
     list::{Element, list_type},
 };
 
 /// Functions that the planner knows by itself, as they are written.
-pub(crate) const OWN: [&str; 18] = [
+pub(crate) const OWN: [&str; 24] = [
     "productId",
     "deviceName",
     "topic",
@@ -36,6 +38,12 @@ pub(crate) const OWN: [&str; 18] = [
     "payload",
     "payloadLen",
     "qos",
+    "crypto",
+    "md5",
+    "sha1",
+    "sha256",
+    "sha384",
+    "sha512",
     "now",
     "today",
     "current_timestamp",
@@ -173,6 +181,11 @@ pub(crate) fn topic_level(topic: Expr, level: Expr) -> Expr {
 /// The first of values of one type that is not NULL.
 pub(crate) fn first(values: Vec<Expr>) -> Expr {
     ScalarUDF::new_from_impl(first::First::new()).call(values)
+}
+
+/// The digest of a text in lower-case hexadecimal.
+pub(crate) fn digest(text: Expr, algorithm: Algorithm) -> Expr {
+    ScalarUDF::new_from_impl(digest::Digest::new(algorithm)).call(vec![text])
 }
 
 /// JSON text as a list.

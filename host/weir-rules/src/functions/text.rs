@@ -57,8 +57,8 @@ fn texts(array: &ArrayRef) -> StringArray {
             cells.write_plain(row, &mut text);
         }
         // Infinities and NaN have no text, as they have no JSON.
-        let is_text = !cells.is_null(row) && !(array.data_type().is_floating() && text == b"null");
-        if is_text { String::from_utf8(text).ok() } else { None }
+        let has_none = cells.is_null(row) || (array.data_type().is_floating() && text == b"null");
+        if has_none { None } else { String::from_utf8(text).ok() }
     };
     (0..array.len()).map(text).collect()
 }

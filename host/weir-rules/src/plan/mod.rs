@@ -5,6 +5,7 @@
 //! the type of each column before it sees the expression, and here the expression gives the type.
 
 mod aggregate;
+mod clauses;
 mod declared;
 mod inputs;
 mod operand;
@@ -14,8 +15,7 @@ mod query;
 mod template;
 mod typing;
 
-use std::sync::Arc;
-
+use datafusion_common::DataFusionError;
 use sqlparser::tokenizer::Location;
 use weir_core::{
     seams::{Catalog, SqlError},
@@ -83,7 +83,7 @@ fn plan_here(rule: &RuleDefinition, catalog: &Catalog) -> Result<Program, SqlErr
     };
 
     let inputs = typing.inputs;
-    let failed = |error: datafusion_common::DataFusionError| {
+    let failed = |error: DataFusionError| {
         let place = selection.items.first().map_or(source.end(), output::place);
         source.error(place, format!("the rule cannot be planned: {}", plain(&error)))
     };
@@ -111,23 +111,21 @@ fn as_written<'a>(
     (action, places.as_slice())
 }
 
-fn arguments_of(compiler: &Compiler, templates: Vec<Template>) -> datafusion_common::Result<Vec<Argument>> {
+fn arguments_of(compiler: &Compiler, templates: Vec<Template>) -> Result<Vec<Argument>, DataFusionError> {
     let argument = |template: Template| {
         let pieces = template.pieces.into_iter().map(|piece| match piece {
             TemplatePiece::Literal(text) => Ok(Piece::Literal(text)),
-            TemplatePiece::Expression(expr) => Ok(Piece::Expression(Arc::clone(&compiler.compile(expr)?))),
+            TemplatePiece::Expression(expr) => Ok(Piece::Expression(compiler.compile(expr)?)),
         });
-        let pieces = pieces.collect::<datafusion_common::Result<_>>()?;
+        let pieces = pieces.collect::<Result<_, DataFusionError>>()?;
         Ok(Argument { setting: template.setting, pieces, value: template.value })
     };
     templates.into_iter().map(argument).collect()
 }
 
 /// The first line of an engine's error, without its own classes of errors.
-pub(crate) fn plain(error: &datafusion_common::DataFusionError) -> String {
-    let text = error.strip_backtrace();
-    let text = text.lines().next().unwrap_or_default();
-    let classes = [
+pub(crate) fn plain(error: &DataFusionError) -> String {
+    const CLASSES: [&str; 9] = [
         "Error during planning: ",
         "Execution error: ",
         "Arrow error: ",
@@ -138,16 +136,15 @@ pub(crate) fn plain(error: &datafusion_common::DataFusionError) -> String {
         "External error: ",
         "This feature is not implemented: ",
     ];
-    let mut rest = text;
-    while let Some(shorter) = classes.iter().find_map(|class| rest.strip_prefix(class)) {
-        rest = shorter;
+    let text = error.strip_backtrace();
+    let mut line = text.lines().next().unwrap_or_default();
+    while let Some(shorter) = CLASSES.iter().find_map(|class| line.strip_prefix(class)) {
+        line = shorter;
     }
     // A regular expression is explained in several lines, the last of which says what is wrong.
-    let detail =
-        error.strip_backtrace().lines().rev().find_map(|line| line.trim().strip_prefix("error: ").map(str::to_owned));
-    match (rest.split_once(": Syntax("), detail) {
-        (Some((what, _)), Some(detail)) => format!("{what}: {detail}"),
-        _ => rest.trim_end_matches('.').to_owned(),
+    match text.lines().rev().find_map(|line| line.trim().strip_prefix("error: ")) {
+        Some(detail) => format!("the regular expression has an {detail}"),
+        None => line.trim_end_matches('.').to_owned(),
     }
 }
 

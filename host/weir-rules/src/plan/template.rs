@@ -6,10 +6,7 @@ use weir_core::{
     statement::{ActionDefinition, Setting},
 };
 
-use super::{
-    physical::text_of,
-    typing::Typing,
-};
+use super::{physical::text_of, typing::Typing};
 use crate::{
     error::{Hint, Source},
     language::setting::{Located, Part, split},

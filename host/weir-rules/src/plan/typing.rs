@@ -11,6 +11,8 @@ mod condition;
 mod literal;
 mod name;
 mod operator;
+mod own;
+mod signature;
 mod syntax;
 mod unify;
 

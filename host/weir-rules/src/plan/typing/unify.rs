@@ -81,9 +81,7 @@ impl Typing<'_> {
                 (Some((known, first)), kind) if known == kind => Some((known, first)),
                 (Some((known, first)), kind) if known.is_number() && kind.is_number() => Some((Kind::Number, first)),
                 (Some((Kind::Time, first)), Kind::Text) if is_literal => Some((Kind::Time, first)),
-                (Some((Kind::Text, first)), Kind::Time) if matches!(first, ast::Expr::Value(_)) => {
-                    Some((Kind::Time, side))
-                }
+                (Some((Kind::Text, ast::Expr::Value(_))), Kind::Time) => Some((Kind::Time, side)),
                 (Some((known, first)), kind) => return Err(self.different(first, known, side, kind)),
             };
         }
