@@ -187,10 +187,11 @@ impl Mosquitto {
         let mut process = command.spawn().unwrap();
         let (mut input, output) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
         let first = sent.last + 1;
-        // Both threads end when the process does, which closes the pipes.
+        // At most so many lines wait for their PUBACK. Both threads end when the process does, which closes the pipes.
+        let (line_written, acknowledged) = mpsc::sync_channel(256);
         let writer = thread::spawn(move || {
             let mut number = first;
-            while writeln!(input, "{}", payload("theirs", number)).is_ok() {
+            while line_written.send(()).is_ok() && writeln!(input, "{}", payload("theirs", number)).is_ok() {
                 number += 1;
             }
             number
@@ -202,6 +203,7 @@ impl Mosquitto {
             let id = |line: String| {
                 let (_, rest) = line.split_once("received PUBACK (Mid: ")?;
                 let _told_before = begun.try_send(());
+                let _never_fails = acknowledged.recv();
                 rest.split(',').next()?.parse::<u64>().ok()
             };
             lines.filter_map(id).collect()

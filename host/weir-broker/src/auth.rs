@@ -1,4 +1,5 @@
-//! Proving who a client is: the vendor's HMAC credentials, a device's token, a key.
+//! Proving who a client is: the vendor's HMAC credentials, a device's token, a key; or a certificate or pre-shared key
+//! that the transport has proved already.
 
 use std::sync::Arc;
 
@@ -45,12 +46,11 @@ impl StoreAuthenticator {
         else {
             return Err(AuthError::BadCredentials);
         };
-        // The first ten characters are the product, the rest is the device; the client id repeats them.
+        // The client id repeats the first field.
         if id != credentials.client_id {
             return Err(AuthError::BadCredentials);
         }
-        let (product, device) = id.split_at_checked(10).ok_or(AuthError::BadCredentials)?;
-        let device: DeviceId = format!("{product}/{device}").parse().map_err(|_| AuthError::BadCredentials)?;
+        let device = DeviceId::from_joined(id).ok_or(AuthError::BadCredentials)?;
         let known = self.device(&device)?;
         let password = std::str::from_utf8(password).map_err(|_| AuthError::BadCredentials)?;
         if !verify(username, password, &known.psk) {
@@ -62,6 +62,26 @@ impl StoreAuthenticator {
             return Err(AuthError::Expired);
         }
         enabled(known)
+    }
+
+    /// The transport has proved which device this is. A password is not asked for: the vendor's C SDK sends a user name
+    /// without one. But a client that says it is somebody else is refused, not served as whom it did not mean to be.
+    fn proved(&self, device: &DeviceId, credentials: &Credentials) -> Result<Principal, AuthError> {
+        // Any other client id will do, as for a token.
+        if DeviceId::from_joined(&credentials.client_id).is_some_and(|named| named != *device) {
+            return Err(AuthError::BadCredentials);
+        }
+        if let Some(username) = credentials.username.as_deref().filter(|username| !username.is_empty()) {
+            let named = match username.split_once(';') {
+                Some((id, _)) => DeviceId::from_joined(id),
+                None => username.parse().ok().or_else(|| DeviceId::from_joined(username)),
+            };
+            // A user name that names no device would be that of a key.
+            if named.as_ref() != Some(device) {
+                return Err(AuthError::BadCredentials);
+            }
+        }
+        enabled(self.device(device)?)
     }
 
     fn device(&self, device: &DeviceId) -> Result<Device, AuthError> {
@@ -81,6 +101,9 @@ impl StoreAuthenticator {
 
 impl Authenticator for StoreAuthenticator {
     fn authenticate(&self, credentials: &Credentials) -> Result<Principal, AuthError> {
+        if let Some(device) = credentials.peer.device() {
+            return self.proved(device, credentials);
+        }
         let (Some(username), Some(password)) = (&credentials.username, &credentials.password) else {
             return Err(AuthError::BadCredentials);
         };
@@ -129,7 +152,58 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use base64::{Engine, engine::general_purpose::STANDARD};
 
+    use weir_core::{Timestamp, seams::PeerIdentity};
+    use weir_store::NewProduct;
+
     use super::*;
+
+    #[tokio::test]
+    async fn whom_the_transport_has_proved_needs_no_password() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let product = NewProduct { id: "A1B2C3D4E5".parse().ok(), name: String::new(), schema: Vec::new() };
+        store.create_product(product, Timestamp(0)).await.unwrap();
+        let device: DeviceId = "A1B2C3D4E5/dev".parse().unwrap();
+        store.create_device(&device, None, Timestamp(0)).await.unwrap();
+        let authenticator = StoreAuthenticator::new(store.clone(), Clock::system());
+        let connect = |peer: PeerIdentity, client_id: &str, username: Option<&str>| {
+            let username = username.map(str::to_owned);
+            authenticator.authenticate(&Credentials { client_id: client_id.to_owned(), username, password: None, peer })
+        };
+        let psk = || PeerIdentity::Psk(device.clone());
+
+        let accepted = [
+            ("A1B2C3D4E5dev", Some("A1B2C3D4E5dev;12010126;Ab3dE;1893456000")),
+            ("A1B2C3D4E5dev", Some("A1B2C3D4E5dev")),
+            ("A1B2C3D4E5dev", None),
+            ("mosq-x", Some("A1B2C3D4E5/dev")),
+            ("mosq-x", Some("")),
+            ("", None),
+        ];
+        for (client_id, username) in accepted {
+            for peer in [psk(), PeerIdentity::Certificate(device.clone())] {
+                let principal = connect(peer, client_id, username);
+                assert_eq!(principal, Ok(Principal::Device(device.clone())), "{client_id} {username:?}");
+            }
+            assert_eq!(connect(PeerIdentity::None, client_id, username), Err(AuthError::BadCredentials));
+        }
+        let refused = [
+            ("A1B2C3D4E5other", None),
+            ("A1B2C3D4E5other", Some("A1B2C3D4E5/dev")),
+            ("A1B2C3D4E5dev", Some("A1B2C3D4E5other;12010126;Ab3dE;1893456000")),
+            ("x", Some("A1B2C3D4E5/other")),
+            ("x", Some("admin")),
+        ];
+        for (client_id, username) in refused {
+            let refusal = connect(psk(), client_id, username);
+            assert_eq!(refusal, Err(AuthError::BadCredentials), "{client_id} {username:?}");
+        }
+        let unknown = PeerIdentity::Certificate("A1B2C3D4E5/gone".parse().unwrap());
+        assert_eq!(connect(unknown, "x", None), Err(AuthError::BadCredentials));
+        store.set_device_enabled(&device, false).await.unwrap();
+        assert_eq!(connect(psk(), "x", None), Err(AuthError::Disabled(device.to_string())));
+        store.close().await;
+    }
 
     /// The worked example of the vendor protocol §2.2.
     #[test]

@@ -15,6 +15,7 @@ use crate::{
     SessionStatus, Tail,
     delivery::{DeliveryRequest, DeliveryState, Request},
     ingress::Ingress,
+    presence::Presence,
     session::Sessions,
 };
 
@@ -31,6 +32,7 @@ pub(crate) struct Inner {
     pub(crate) delivery: mpsc::Sender<Request>,
     pub(crate) delivery_state: Arc<DeliveryState>,
     pub(crate) rules: RuleRuntime,
+    pub(crate) presence: Presence,
     /// Cancelled when front-ends must end.
     pub(crate) front: Drain,
 }
@@ -149,6 +151,10 @@ impl Broker {
 
     pub(crate) fn sessions(&self) -> &Sessions {
         &self.0.sessions
+    }
+
+    pub(crate) fn presence(&self) -> &Presence {
+        &self.0.presence
     }
 
     /// Asks Delivery and waits for its answer; `None` when the hub is going down.

@@ -16,6 +16,7 @@ mod ingress;
 mod limits;
 pub mod metrics;
 pub mod pipeline;
+mod presence;
 mod rules;
 mod session;
 mod tail;
@@ -32,5 +33,7 @@ pub use limits::Limits;
 pub use metrics::Metrics;
 pub use pipeline::{Parts, Running, StartError};
 pub use rules::{ActionStatus, Applied, ApplyError, Change, ReplayError, RuleOptions, RuleRuntime, RuleStatus};
-pub use session::{CloseReason, Session, SessionError, SessionEvent, SessionOptions, SessionStatus, SubscribeError};
+pub use session::{
+    CloseReason, End, Session, SessionError, SessionEvent, SessionOptions, SessionStatus, SubscribeError,
+};
 pub use tail::Tail;

@@ -44,6 +44,7 @@ use crate::{
     broker::{Inner, LogPublisher},
     delivery::{Delivery, DeliveryState},
     ingress::Ingress,
+    presence::presence,
     rules::{Head, Shared, Table},
     session::Sessions,
 };
@@ -121,13 +122,17 @@ impl Parts {
             dead_letters: Mutex::default(),
             checkpoint_now: Notify::new(),
             options,
-            metrics,
+            metrics: metrics.clone(),
         });
         let runtime =
             RuleRuntime::new(Arc::clone(&shared), store.clone(), language, kinds, policy, rules_drain.clone());
         runtime.load(&progress, position).await.map_err(StartError::Rules)?;
         let head = Head::new(shared, store.clone(), Arc::clone(&delivery_state), position);
         rules_drain.spawn("rules", head.run(rules_drain.clone()));
+
+        // Ends with the rules, after the front-ends: the last to go are told, too.
+        let (presence, reporter) = presence(log, clock.clone(), metrics);
+        rules_drain.spawn("presence", reporter.run(rules_drain.clone()));
 
         let authenticator = Arc::new(StoreAuthenticator::new(store.clone(), clock.clone()));
         let broker = Broker::new(Inner {
@@ -139,6 +144,7 @@ impl Parts {
             delivery: delivery_requests,
             delivery_state,
             rules: runtime,
+            presence,
             front: front.clone(),
         });
         Ok(Running { broker, front, rules: rules_drain, delivery: delivery_drain })

@@ -19,6 +19,7 @@ use crate::{
     Broker, PublishError,
     delivery::{DeliveryRequest, Subscription},
     inbox::{Entry, Inbox, InboxLedger, Outbound},
+    presence::{Presence, Reason},
 };
 
 #[derive(Debug, Clone)]
@@ -39,6 +40,17 @@ pub enum CloseReason {
     Draining,
     /// The front-end let go of it.
     Ended,
+}
+
+/// How a session's connection ended, where the front-end knows better than that it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum End {
+    #[default]
+    Disconnected,
+    /// The client was silent for too long.
+    KeepAlive,
+    /// The hub ended it: the client broke a rule, or the hub is draining.
+    Refused,
 }
 
 #[derive(Debug)]
@@ -125,23 +137,37 @@ pub struct Session {
     principal: Principal,
     publisher: Box<str>,
     known_topic: String,
+    end: End,
     /// Rows taken from the inbox whose frame is still being read; kept here so that `next` may be cancelled.
     taken: Option<Entry>,
 }
 
 impl Sessions {
-    fn register(&self, key: &ClientKey, session: Registered) -> usize {
+    /// Adds a session and tells that its device is there, after it has told that the one it replaces is gone.
+    fn register(&self, key: &ClientKey, session: Registered, presence: &Presence) -> usize {
         let mut open = self.open.lock();
-        if let Some(old) = open.insert(key.clone(), session) {
+        let old = open.insert(key.clone(), session);
+        if let Some(old) = &old {
             old.inbox.close(CloseReason::TakenOver);
+        }
+        // Under the lock, so that news of one device has the order of its sessions.
+        if let ClientKey::Device(device) = key {
+            if old.is_some() {
+                presence.tell(device, Reason::TakenOver);
+            }
+            presence.tell(device, Reason::Connected);
         }
         open.len()
     }
 
-    fn remove(&self, key: &ClientKey, id: u64) -> usize {
+    /// Takes a session out, unless another has taken its place, and tells that its device is gone.
+    fn remove(&self, key: &ClientKey, id: u64, reason: Reason, presence: &Presence) -> usize {
         let mut open = self.open.lock();
         if open.get(key).is_some_and(|session| session.id == id) {
             open.remove(key);
+            if let ClientKey::Device(device) = key {
+                presence.tell(device, reason);
+            }
         }
         open.len()
     }
@@ -201,13 +227,22 @@ impl Session {
             connected_at: broker.clock().now(),
             subscriptions: Arc::default(),
         };
-        let open = broker.sessions().register(&key, registered.clone());
+        let open = broker.sessions().register(&key, registered.clone(), broker.presence());
         broker.metrics().sessions(open);
         // Whoever takes a right away closes the sessions there are; one that was being opened meanwhile looks again.
         if !broker.still_known(&principal) {
             registered.inbox.close(CloseReason::Disabled);
         }
-        Ok(Self { broker, key, registered, principal, publisher, known_topic: String::new(), taken: None })
+        Ok(Self {
+            broker,
+            key,
+            registered,
+            principal,
+            publisher,
+            known_topic: String::new(),
+            end: End::default(),
+            taken: None,
+        })
     }
 
     pub fn client_id(&self) -> &str {
@@ -229,6 +264,14 @@ impl Session {
             return Err(PublishError::Ended);
         }
         self.broker.ingress().accept(&self.principal, messages, &mut self.known_topic)
+    }
+
+    /// Publishes the client's will: also after the session was closed, unless because its right was taken away.
+    pub fn publish_will(&mut self, will: Envelope<'_>) -> Result<Offset, PublishError> {
+        if self.closed() == Some(CloseReason::Disabled) {
+            return Err(PublishError::Ended);
+        }
+        self.broker.ingress().accept(&self.principal, &[will], &mut self.known_topic)
     }
 
     /// Subscribes, or changes the quality of service of a subscription. From the moment this returns, every message
@@ -300,6 +343,11 @@ impl Session {
         self.registered.inbox.closed()
     }
 
+    /// Says how the connection ended, before the session is dropped.
+    pub fn ended(&mut self, end: End) {
+        self.end = end;
+    }
+
     /// Says how many rows at QoS 1 the client has acknowledged since the last call.
     pub fn acknowledged(&mut self, count: usize) {
         self.registered.inbox.acknowledged(count);
@@ -308,7 +356,12 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let open = self.broker.sessions().remove(&self.key, self.registered.id);
+        let reason = match (self.closed(), self.end) {
+            (None, End::Disconnected) => Reason::Disconnected,
+            (None, End::KeepAlive) => Reason::KeepAlive,
+            (Some(_), _) | (None, End::Refused) => Reason::Ended,
+        };
+        let open = self.broker.sessions().remove(&self.key, self.registered.id, reason, self.broker.presence());
         self.broker.metrics().sessions(open);
         self.registered.inbox.settle();
         if !self.registered.subscriptions.lock().is_empty() {

@@ -143,6 +143,19 @@ pub struct DeviceId {
     pub device: DeviceName,
 }
 
+impl DeviceId {
+    /// Reads `PRODUCTdevice`, the form of the vendor's client ids and PSK identities: a product id has ten characters.
+    pub fn from_joined(text: &str) -> Option<Self> {
+        let (product, device) = text.split_at_checked(10)?;
+        Some(Self { product: product.parse().ok()?, device: device.parse().ok()? })
+    }
+
+    /// Writes what [`DeviceId::from_joined`] reads.
+    pub fn joined(&self) -> String {
+        format!("{}{}", self.product, self.device)
+    }
+}
+
 impl FromStr for DeviceId {
     type Err = InvalidName;
 
@@ -186,6 +199,15 @@ mod tests {
         assert!("2overheat".parse::<RuleName>().is_err());
         assert!("A1B2C3D4E5/dev_01".parse::<DeviceId>().is_ok());
         assert!("A1B2C3D4E5".parse::<DeviceId>().is_err());
+    }
+
+    #[test]
+    fn a_device_is_found_in_a_client_id_of_the_vendors_form() {
+        let device = DeviceId::from_joined("A1B2C3D4E5dev_01").unwrap();
+        assert_eq!((device.to_string().as_str(), device.joined().as_str()), ("A1B2C3D4E5/dev_01", "A1B2C3D4E5dev_01"));
+        for other in ["", "A1B2C3D4E5", "A1B2C3D4E5/dev", "mosq-abcdefghijk", "A1B2C3D4Eédev"] {
+            assert_eq!(DeviceId::from_joined(other), None, "{other}");
+        }
     }
 
     #[test]

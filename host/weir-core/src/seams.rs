@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc, time::
 use arrow::array::{BinaryArray, RecordBatch, StringArray};
 
 use crate::{
-    Classify, ErrorKind, Offset, Principal, ProductId, RuleName,
+    Classify, DeviceId, ErrorKind, Offset, Principal, ProductId, RuleName,
     schema::Records,
     statement::{RuleDefinition, Statement},
 };
@@ -21,6 +21,29 @@ pub struct Credentials {
     pub client_id: String,
     pub username: Option<String>,
     pub password: Option<Vec<u8>>,
+    /// What the transport has proved already.
+    pub peer: PeerIdentity,
+}
+
+/// Who is at the other end of a connection, as far as its encryption proved it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum PeerIdentity {
+    /// Nothing is proved.
+    #[default]
+    None,
+    /// It has the private key of a certificate that the hub believes, and that names this device.
+    Certificate(DeviceId),
+    /// It has the key of this device.
+    Psk(DeviceId),
+}
+
+impl PeerIdentity {
+    pub fn device(&self) -> Option<&DeviceId> {
+        match self {
+            Self::None => None,
+            Self::Certificate(device) | Self::Psk(device) => Some(device),
+        }
+    }
 }
 
 /// Shows that there are secrets, never which.
@@ -30,6 +53,7 @@ impl fmt::Debug for Credentials {
             .field("client_id", &self.client_id)
             .field("username", &self.username)
             .field("password", &self.password.as_ref().map(|_| "***"))
+            .field("peer", &self.peer)
             .finish()
     }
 }
@@ -373,5 +397,39 @@ impl Classify for QueryError {
             Self::LimitExceeded(_) => ErrorKind::TooLarge,
             Self::Failed(_) => ErrorKind::Internal,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_shown_with_its_place() {
+        let error = SqlError {
+            message: "there is no function uper".to_owned(),
+            position: Some((12, 8)),
+            line: Some("SELECT uper(name)".to_owned()),
+            hint: Some("did you mean upper?".to_owned()),
+        };
+        let text = "line 12, column 8: there is no function uper
+  12 | SELECT uper(name)
+     |        ^
+  hint: did you mean upper?";
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
+    fn a_place_in_a_statement_becomes_one_in_its_script() {
+        let statement = "CREATE RULE r\nAS SELECT";
+        let script = format!("-- one\n/* é */ {statement};");
+        let at = |position| {
+            let error = SqlError { message: String::new(), position, line: None, hint: None };
+            let error = error.within(&script, statement);
+            (error.position, error.line)
+        };
+        assert_eq!(at(Some((1, 8))), (Some((2, 16)), Some("/* é */ CREATE RULE r".to_owned())));
+        assert_eq!(at(Some((2, 4))), (Some((3, 4)), Some("AS SELECT;".to_owned())));
+        assert_eq!(at(None), (None, None));
     }
 }

@@ -6,7 +6,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use weir_core::{ErrorKind, KeyName, Principal, seams::Credentials};
+use weir_core::{ErrorKind, KeyName, Principal, seams::{Credentials, PeerIdentity}};
 
 use crate::{error::ApiError, router::Hub};
 
@@ -61,6 +61,7 @@ fn authenticate(hub: &Hub, headers: &HeaderMap) -> Result<Principal, ApiError> {
         client_id: String::new(),
         username: Some(name.to_owned()),
         password: Some(secret.as_bytes().to_vec()),
+        peer: PeerIdentity::None,
     };
     hub.broker.authenticate(&credentials).map_err(|error| match ApiError::from(error) {
         ApiError { kind: ErrorKind::Unauthenticated, .. } => refused(unknown),

@@ -58,6 +58,7 @@ where
     let end = match handshake::open(&mut wire, &broker, &stop, &place).await {
         Ok(mut client) => {
             let end = client.serve(&mut wire, &stop).await;
+            client.session.ended(end.seen_by_session());
             // [MQTT-3.1.2-8], [MQTT-3.1.2-10]: the will goes out on every end but DISCONNECT.
             if !matches!(end, End::Disconnected) {
                 client.publish_will().await;
@@ -91,6 +92,16 @@ impl End {
             metrics.refused_for("mqtt_connection", reason);
         }
         tracing::debug!(reason = %self, "mqtt connection ended");
+    }
+}
+
+impl End {
+    fn seen_by_session(&self) -> weir_broker::End {
+        match self {
+            Self::Protocol(ProtocolError::KeepAlive) => weir_broker::End::KeepAlive,
+            Self::Disconnected | Self::Closed | Self::Lost(_) => weir_broker::End::Disconnected,
+            _ => weir_broker::End::Refused,
+        }
     }
 }
 

@@ -1,4 +1,7 @@
 //! Rules: SQL over messages.
+//!
+//! A script becomes statements ([`language`]), a rule a [`program::Program`] ([`plan`]), and a set of programs runs over
+//! batches ([`evaluate`]), reading JSON ([`extract`]). Planning happens when a rule is saved and never on the data path.
 
 mod error;
 pub mod evaluate;

@@ -82,11 +82,7 @@ impl Store {
         self.read(|connection| {
             let mut select = connection.prepare_cached("SELECT name, role, created_at FROM keys ORDER BY name")?;
             let keys = select.query_map([], |row| {
-                Ok(KeyRow {
-                    name: row::parsed(row, 0)?,
-                    role: row::json(row, 1)?,
-                    created_at: row::timestamp(row, 2)?,
-                })
+                Ok(KeyRow { name: row::parsed(row, 0)?, role: row::json(row, 1)?, created_at: row::timestamp(row, 2)? })
             })?;
             Ok(keys.collect::<Result<_, _>>()?)
         })

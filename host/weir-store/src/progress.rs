@@ -1,6 +1,8 @@
 //! How far rules and their actions have come, and what became of their rows. Ledger, position and dead letters change
 //! in one transaction, so the equations of the ledgers hold after every crash.
 
+use std::ops::AddAssign;
+
 use rusqlite::{Connection, params};
 use weir_core::{Offset, RuleName};
 
@@ -29,6 +31,19 @@ pub struct ActionLedger {
     pub delivered: u64,
     pub dead_lettered: u64,
     pub expired: u64,
+}
+
+impl AddAssign for ActionLedger {
+    fn add_assign(&mut self, other: Self) {
+        self.read += other.read;
+        self.matched += other.matched;
+        self.unmatched += other.unmatched;
+        self.failed += other.failed;
+        self.produced += other.produced;
+        self.delivered += other.delivered;
+        self.dead_lettered += other.dead_lettered;
+        self.expired += other.expired;
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,52 +4,12 @@
 //! reading on from that offset neither forgets nor counts twice. `read = matched + unmatched + failed` and
 //! `produced = delivered + dead_lettered + expired + pending` hold at any time.
 
-use std::{collections::VecDeque, ops::AddAssign, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use tokio::time::Instant;
 use weir_core::{Offset, seams::Rows};
 use weir_log::Frame;
 use weir_store::ActionLedger;
-
-/// Counts of one frame, or of all frames up to one offset.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) read: u64,
-    pub(crate) matched: u64,
-    pub(crate) unmatched: u64,
-    pub(crate) failed: u64,
-    pub(crate) produced: u64,
-    pub(crate) delivered: u64,
-    pub(crate) dead_lettered: u64,
-    pub(crate) expired: u64,
-}
-
-impl AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.read += other.read;
-        self.matched += other.matched;
-        self.unmatched += other.unmatched;
-        self.failed += other.failed;
-        self.produced += other.produced;
-        self.delivered += other.delivered;
-        self.dead_lettered += other.dead_lettered;
-        self.expired += other.expired;
-    }
-}
-
-impl From<ActionLedger> for Tally {
-    fn from(ledger: ActionLedger) -> Self {
-        let ActionLedger { read, matched, unmatched, failed, produced, delivered, dead_lettered, expired } = ledger;
-        Self { read, matched, unmatched, failed, produced, delivered, dead_lettered, expired }
-    }
-}
-
-impl From<Tally> for ActionLedger {
-    fn from(tally: Tally) -> Self {
-        let Tally { read, matched, unmatched, failed, produced, delivered, dead_lettered, expired } = tally;
-        Self { read, matched, unmatched, failed, produced, delivered, dead_lettered, expired }
-    }
-}
 
 /// How a row ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +34,7 @@ pub(crate) struct Work {
 struct FrameAccount {
     first: Offset,
     next: Offset,
-    tally: Tally,
+    tally: ActionLedger,
     outstanding: usize,
     given_at: Instant,
     accepted_at: i64,
@@ -83,7 +43,7 @@ struct FrameAccount {
 #[derive(Debug)]
 pub(crate) struct Account {
     /// Sums of every frame up to `merged_to`.
-    merged: Tally,
+    merged: ActionLedger,
     merged_to: Offset,
     /// Frames after `merged_to`, in order.
     frames: VecDeque<FrameAccount>,
@@ -102,7 +62,7 @@ pub(crate) struct Account {
 /// Where an account stands, for the checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Standing {
-    pub(crate) merged: Tally,
+    pub(crate) merged: ActionLedger,
     pub(crate) merged_to: Offset,
     pub(crate) attached: bool,
     /// Nothing is open: the account need not be looked at until it is given another frame.
@@ -110,7 +70,7 @@ pub(crate) struct Standing {
 }
 
 impl Account {
-    pub(crate) fn new(merged: Tally, merged_to: Offset, attached: bool) -> Self {
+    pub(crate) fn new(merged: ActionLedger, merged_to: Offset, attached: bool) -> Self {
         Self {
             merged,
             merged_to,
@@ -126,7 +86,7 @@ impl Account {
 
     /// Enters a frame. Says whether there is work to do. A frame that it has had already is passed over: it was settled
     /// before a restart, or the action's own reader was quicker than the head.
-    pub(crate) fn give(&mut self, frame: &Arc<Frame>, tally: Tally, work: Option<Work>) -> bool {
+    pub(crate) fn give(&mut self, frame: &Arc<Frame>, tally: ActionLedger, work: Option<Work>) -> bool {
         if frame.next <= self.read_to {
             return false;
         }
@@ -135,7 +95,7 @@ impl Account {
         self.frames.push_back(FrameAccount {
             first: frame.first,
             next: frame.next,
-            tally: Tally { produced: outstanding as u64, ..tally },
+            tally: ActionLedger { produced: outstanding as u64, ..tally },
             outstanding,
             given_at: Instant::now(),
             accepted_at: if frame.records.is_empty() { 0 } else { frame.records.accepted_at.value(0) },
@@ -205,7 +165,7 @@ impl Account {
     }
 
     /// The sums including frames that are not merged yet, and the rows that wait.
-    pub(crate) fn sums(&self) -> (Tally, u64) {
+    pub(crate) fn sums(&self) -> (ActionLedger, u64) {
         let mut sum = self.merged;
         let mut pending = 0;
         for frame in &self.frames {

@@ -16,10 +16,10 @@ use weir_core::{
     seams::{Rows, RuleEvaluation, Target},
 };
 use weir_log::Frame;
-use weir_store::NewDeadLetter;
+use weir_store::{ActionLedger, NewDeadLetter};
 
 use super::{
-    account::{Account, Tally, Work},
+    account::{Account, Work},
     table::Table,
 };
 use crate::{Metrics, metrics::ActionLabels};
@@ -127,9 +127,9 @@ impl Action {
     }
 
     /// This action's part of an evaluation.
-    fn share(&self, frame: &Arc<Frame>, evaluation: &RuleEvaluation) -> (Tally, Option<Work>) {
+    fn share(&self, frame: &Arc<Frame>, evaluation: &RuleEvaluation) -> (ActionLedger, Option<Work>) {
         let RuleEvaluation { read, matched, unmatched, failed, .. } = *evaluation;
-        let tally = Tally { read, matched, unmatched, failed, ..Tally::default() };
+        let tally = ActionLedger { read, matched, unmatched, failed, ..ActionLedger::default() };
         let work = if self.index == ERROR_ACTION {
             evaluation.failures.as_ref().map(|failures| {
                 let payloads = failures.source.iter().map(|row| frame.records.payload.value(*row as usize));

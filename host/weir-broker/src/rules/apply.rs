@@ -7,11 +7,11 @@ use weir_core::{
     seams::{Catalog, Evaluator, Language, TargetKind},
     statement::{RuleDefinition, SinkDefinition, StartFrom, Statement},
 };
-use weir_store::{NewRule, Role, RuleRow, SavedProgress, Store};
+use weir_store::{ActionLedger, ActionProgress, NewRule, Progress, Role, RuleRow, SavedProgress, Store};
 
 use super::{
     ApplyError, RuleRuntime,
-    account::{Account, Tally},
+    account::Account,
     action::{Action, ERROR_ACTION, Shared},
     table::{LiveRule, OpenTarget, OpenTargets, Opener, Table},
     worker::Worker,
@@ -94,8 +94,9 @@ impl RuleRuntime {
         if draft.table.rules.len() > self.shared.options.rules {
             return Err(ApplyError::TooMany { limit: self.shared.options.rules });
         }
+        let progress = self.store.progress().await.map_err(ApplyError::Store)?;
         self.write(draft.writes).await?;
-        self.put_in_force(draft.table, draft.opened).await;
+        self.put_in_force(draft.table, draft.opened, &progress).await;
         Ok(applied)
     }
 
@@ -220,7 +221,8 @@ impl RuleRuntime {
             definition: old.definition.clone(),
             owner: old.owner.clone(),
             version: old.version,
-            start: old.start,
+            // What came while it was disabled is not for it: that is what disabling means, and it keeps nothing in the log.
+            start: self.shared.log.appended(),
             enabled,
             actions: old.actions.clone(),
         };
@@ -252,21 +254,39 @@ impl RuleRuntime {
     }
 
     /// Exchanges the table. Actions of changed rules are stopped first; their successors go on from where they were.
-    async fn put_in_force(&self, mut table: Table, mut opened: BTreeMap<RuleName, OpenTargets>) {
+    async fn put_in_force(
+        &self,
+        mut table: Table,
+        mut opened: BTreeMap<RuleName, OpenTargets>,
+        progress: &SavedProgress,
+    ) {
         let old = self.shared.table.load_full();
         let mut started = Vec::new();
+        let mut last = Vec::new();
         for (name, rule) in &old.rules {
             let kept = table.rules.get(name).is_some_and(|rule| rule.enabled) && !opened.contains_key(name);
             if !kept {
                 for action in &rule.actions {
                     stop(action).await;
                     self.shared.metrics.forget_action(&action.labels);
+                    let standing = action.account.lock().merge(None);
+                    last.push(ActionProgress {
+                        rule: name.clone(),
+                        action: action.index,
+                        position: Some(standing.merged_to),
+                        ledger: standing.merged,
+                    });
                 }
             }
         }
+        // What a disabled rule has counted must outlast it. Those of dropped rules are passed over by the store.
+        let progress_of_stopped = Progress { actions: last, ..Progress::default() };
+        if let Err(error) = self.store.commit_progress(progress_of_stopped).await {
+            tracing::error!(%error, "the last counts of changed rules cannot be stored");
+        }
         for (name, rule) in &mut table.rules {
             let actions = match opened.remove(name) {
-                Some(targets) => self.succeed(rule, targets, &old),
+                Some(targets) => self.succeed(rule, targets, &old, progress),
                 None if rule.enabled => continue,
                 None => Vec::new(),
             };
@@ -284,17 +304,25 @@ impl RuleRuntime {
         started.into_iter().for_each(|action| self.start(action));
     }
 
-    /// Actions of a new version, each with the account of the action it replaces, if there was one.
-    fn succeed(&self, rule: &LiveRule, targets: OpenTargets, old: &Table) -> Vec<Arc<Action>> {
+    /// Actions of a new version, each with the account of the action it replaces. Those of a rule that was disabled go
+    /// on counting, from now on.
+    fn succeed(
+        &self,
+        rule: &LiveRule,
+        targets: OpenTargets,
+        old: &Table,
+        progress: &SavedProgress,
+    ) -> Vec<Arc<Action>> {
+        let name = &rule.definition.name;
         let begun = *self.shared.begun.borrow();
-        let before = old.rules.get(&rule.definition.name).map(|rule| rule.actions.as_slice()).unwrap_or_default();
-        make_actions(&rule.definition, targets, |index| match before.iter().find(|action| action.index == index) {
-            Some(action) => {
-                let mut account = action.account.lock();
-                let standing = account.merge(None);
-                Account::new(standing.merged, standing.merged_to, false)
+        let before = old.rules.get(name).map(|rule| rule.actions.as_slice()).unwrap_or_default();
+        make_actions(&rule.definition, targets, |index| {
+            if let Some(action) = before.iter().find(|action| action.index == index) {
+                let standing = action.account.lock().merge(None);
+                return Account::new(standing.merged, standing.merged_to, false);
             }
-            None => at(rule.start, begun),
+            let ledger = saved(progress, name, index).map(|saved| saved.ledger).unwrap_or_default();
+            at(ledger, rule.start, begun)
         })
     }
 
@@ -416,22 +444,24 @@ fn make_actions(
     numbered.chain(errors).map(make).collect()
 }
 
-/// The account of an action that never ran. Ahead of the head it passes over what comes before; behind it, it reads by
+/// An account that begins at `start`. Ahead of the head it passes over what comes before; behind it, its action reads by
 /// itself.
-fn at(start: Offset, head: Offset) -> Account {
-    Account::new(Tally::default(), start, start >= head)
+fn at(ledger: ActionLedger, start: Offset, head: Offset) -> Account {
+    Account::new(ledger, start, start >= head)
 }
 
 /// The account of an action as the last checkpoint stored it.
 fn restored(progress: &SavedProgress, row: &RuleRow, index: u32, head: Offset) -> Account {
-    let saved = progress.actions.iter().find(|saved| saved.rule == row.name && saved.action == index);
-    match saved {
-        Some(saved) => {
-            let position = saved.position.unwrap_or(head);
-            Account::new(saved.ledger.into(), position, position >= head)
-        }
-        None => at(row.start, head),
+    match saved(progress, &row.name, index) {
+        Some(saved) => at(saved.ledger, saved.position.unwrap_or(head), head),
+        // An action that a later version added begins with that version, not with the rule.
+        None if progress.actions.iter().any(|saved| saved.rule == row.name) => at(ActionLedger::default(), head, head),
+        None => at(ActionLedger::default(), row.start, head),
     }
+}
+
+fn saved<'a>(progress: &'a SavedProgress, rule: &RuleName, index: u32) -> Option<&'a ActionProgress> {
+    progress.actions.iter().find(|saved| saved.rule == *rule && saved.action == index)
 }
 
 /// Ends an action's worker. What it has not settled will be done by its successor, or not at all.

@@ -189,7 +189,7 @@ impl Head {
             None => self.apart.remove(&key),
         };
         self.shared.metrics.action(&action.labels, &super::status_of(action, &self.shared.clock));
-        ActionProgress { rule: action.rule.clone(), action: action.index, position, ledger: merged.into() }
+        ActionProgress { rule: action.rule.clone(), action: action.index, position, ledger: merged }
     }
 
     /// Lets the log drop what nobody needs.

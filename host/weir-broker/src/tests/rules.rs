@@ -7,11 +7,14 @@ use std::{
 };
 
 use tempfile::TempDir;
-use weir_core::seams::{Delivery, Outcome};
+use weir_core::{
+    seams::{Delivery, Outcome},
+    statement::Statement,
+};
 use weir_log::storage::{Storage, faulty::Faulty};
 use weir_store::DeadLetterKind;
 
-use super::hub::{Hub, Targets, eventually};
+use super::hub::{Hub, Targets, administrator, eventually};
 
 struct Place {
     faulty: Faulty,
@@ -212,6 +215,27 @@ async fn effects_and_books_survive_crashes() {
         hub.status("r").actions.iter().all(|action| action.pending == 0 && action.delivered >= 60)
     })
     .await;
+    hub.running.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disabled_rule_misses_what_comes_meanwhile_and_goes_on_counting() {
+    let place = place();
+    let hub = place.hub().await;
+    hub.apply("r A1B2C3D4E5/+/event one").await;
+    hub.publish("dev", "a").await;
+    eventually("a", || hub.status("r").actions[0].delivered == 1).await;
+    let rule: weir_core::RuleName = "r".parse().unwrap();
+    let rules = hub.running.broker.rules();
+    rules.change(vec![Statement::DisableRule(rule.clone())], &administrator()).await.unwrap();
+    assert!(hub.status("r").actions.is_empty());
+    hub.publish("dev", "b").await;
+    rules.change(vec![Statement::EnableRule(rule)], &administrator()).await.unwrap();
+    hub.publish("dev", "c").await;
+    eventually("c", || place.targets.taken("one").contains(&"c".to_owned())).await;
+    assert_eq!(place.targets.taken("one"), ["a", "c"]);
+    eventually("counts go on", || hub.status("r").actions[0].delivered == 2).await;
+    hub.balanced("r");
     hub.running.drain(Duration::from_secs(5)).await;
 }
 

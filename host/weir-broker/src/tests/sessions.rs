@@ -5,7 +5,7 @@ use weir_core::{Classify, Envelope, ErrorKind, Principal, Protocol, Qos};
 use weir_log::storage::{Storage, faulty::Faulty};
 
 use super::hub::{Hub, Targets, administrator, application, device, filter};
-use crate::{CloseReason, Session, SessionEvent};
+use crate::{CloseReason, End, Session, SessionEvent};
 
 async fn hub() -> Hub {
     let storage: Arc<dyn Storage> = Arc::new(Faulty::new());
@@ -97,6 +97,33 @@ async fn a_session_that_opens_while_its_right_goes_is_closed() {
     let mut unknown = hub.session(device("gone"));
     assert!(matches!(unknown.next().await, SessionEvent::Close(CloseReason::Disabled)));
     drop(unknown);
+    hub.running.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn coming_and_going_is_told_in_order() {
+    let hub = hub().await;
+    let mut reader = hub.session(administrator());
+    reader.subscribe(&filter("$state/report/#"), Qos::AtLeastOnce).await.unwrap();
+    let first = hub.session(device("a"));
+    let mut second = hub.session(device("a"));
+    drop(first);
+    second.ended(End::KeepAlive);
+    drop(second);
+    let told: Vec<serde_json::Value> =
+        payloads(&mut reader, 4).await.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+    let short: Vec<String> = told.iter().map(|news| format!("{} {}", news["event"], news["reason"])).collect();
+    let expected = [
+        r#""EV_ONLINE" "REASON_DEVICE_CONNECT""#,
+        r#""EV_OFFLINE" "REASON_DEVICE_KICKED""#,
+        r#""EV_ONLINE" "REASON_DEVICE_CONNECT""#,
+        r#""EV_OFFLINE" "REASON_KEEPALIVE_TIMEOUT""#,
+    ];
+    assert_eq!(short, expected);
+    assert_eq!(told[0]["topic"], "$state/report/A1B2C3D4E5/a");
+    assert_eq!(told[0]["deviceName"], "a");
+    assert_eq!(told[0]["productID"], "A1B2C3D4E5");
+    drop(reader);
     hub.running.drain(Duration::from_secs(5)).await;
 }
 

@@ -16,7 +16,7 @@ const DEVICE: &str = "/v1/products/A1B2C3D4E5/devices/dev_01";
 
 fn credentials(username: &str, password: &str) -> Credentials {
     let password = Some(password.as_bytes().to_vec());
-    Credentials { client_id: "c".to_owned(), username: Some(username.to_owned()), password }
+    Credentials { client_id: "c".to_owned(), username: Some(username.to_owned()), password, ..Credentials::default() }
 }
 
 fn session(hub: &TestHub, principal: Principal) -> Session {

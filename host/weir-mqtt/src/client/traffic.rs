@@ -35,7 +35,7 @@ const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug)]
 pub(super) struct Client {
     broker: Broker,
-    session: Session,
+    pub(super) session: Session,
     connection: Connection,
     protocol: Protocol,
     client_id: Box<str>,
@@ -317,7 +317,7 @@ impl Client {
             ..Envelope::new(will.topic.as_str(), &self.publisher, self.protocol, will.qos, &will.payload)
         };
         let publish = async {
-            while let Err(PublishError::Busy) = self.session.publish(&[envelope]) {
+            while let Err(PublishError::Busy) = self.session.publish_will(envelope) {
                 self.broker.log().ready().await;
             }
         };

@@ -126,10 +126,11 @@ impl Typing<'_> {
         let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
         let mut order_by = Vec::new();
         let mut arguments = Vec::new();
+        // `WITHIN GROUP (ORDER BY x)` gives what `x` is counted among, always numbers.
         for order in &function.within_group {
-            order_by.push(self.sort_key(order)?);
-            let operand = self.operand(&order.expr)?;
-            arguments.push(self.settle(operand, ColumnType::Number)?);
+            let counted = self.column(&order.expr, ColumnType::Number)?;
+            order_by.push(sort_by(counted.expr.clone(), order));
+            arguments.push(counted);
         }
         for clause in &list.clauses {
             let FunctionArgumentClause::OrderBy(orders) = clause else { return Err(refused(self)) };
@@ -221,7 +222,12 @@ impl Typing<'_> {
         let key = self.ordered(operand, &order.expr, &text, |key| {
             format!("ORDER BY {} or ORDER BY {}", as_type(key, "double"), as_type(key, "text"))
         })?;
-        let ascending = order.options.asc.unwrap_or(true);
-        Ok(SortExpr::new(key.expr, ascending, order.options.nulls_first.unwrap_or(!ascending)))
+        Ok(sort_by(key.expr, order))
     }
+}
+
+/// As in PostgreSQL, NULL is greater than all else.
+fn sort_by(key: Expr, order: &OrderByExpr) -> SortExpr {
+    let ascending = order.options.asc.unwrap_or(true);
+    SortExpr::new(key, ascending, order.options.nulls_first.unwrap_or(!ascending))
 }

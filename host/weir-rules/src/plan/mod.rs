@@ -143,7 +143,7 @@ pub(crate) fn plain(error: &DataFusionError) -> String {
     }
     // A regular expression is explained in several lines, the last of which says what is wrong.
     match text.lines().rev().find_map(|line| line.trim().strip_prefix("error: ")) {
-        Some(detail) => format!("the regular expression has an {detail}"),
+        Some(detail) => format!("the regular expression is wrong: {detail}"),
         None => line.trim_end_matches('.').to_owned(),
     }
 }

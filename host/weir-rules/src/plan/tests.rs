@@ -237,6 +237,40 @@ fn a_declared_type_decides_where_use_does_not() {
 }
 
 #[test]
+fn the_settings_of_a_sink_stand_in_for_its_name() {
+    use weir_core::statement::Setting;
+
+    use crate::program::Piece;
+
+    let script = "CREATE RULE r TO archive ON ERROR TO archive AS SELECT temp FROM 'a/b'";
+    let statements = crate::language::parse(script).unwrap();
+    let [Statement::CreateRule(rule)] = statements.as_slice() else { panic!("{statements:?}") };
+    let mut rule = rule.clone();
+    let resolve = |rule: &mut RuleDefinition, template: &str| {
+        let settings = vec![
+            ("path".to_owned(), Setting::Template(template.to_owned())),
+            ("every".to_owned(), Setting::Literal("5".to_owned())),
+        ];
+        rule.actions[0].target = "parquet".to_owned();
+        rule.actions[0].settings = settings;
+    };
+
+    resolve(&mut rule, "telemetry/${msg.product}/${temp}");
+    let program = plan(&rule, &Catalog::default()).unwrap();
+    let [argument] = program.arguments[0].as_slice() else { panic!("{:?}", program.arguments) };
+    assert_eq!(argument.setting, "path");
+    assert!(matches!(argument.pieces.as_slice(), [Piece::Literal(_), Piece::Expression(_), Piece::Literal(_), _]));
+
+    // A place in the sink's text would mean nothing to who writes the rule.
+    resolve(&mut rule, "telemetry/${msg.produkt}");
+    let error = plan(&rule, &Catalog::default()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "setting path = 'telemetry/${msg.produkt}': msg has no field produkt\n  hint: did you mean msg.product?"
+    );
+}
+
+#[test]
 fn nested_choices_do_not_multiply() {
     for (open, close) in [
         ("coalesce(", ", 1)"),

@@ -3,6 +3,13 @@
 //! `SLT_ACCEPT=1` writes what came out into the files, to be read before it is kept. The format is described in
 //! `tests/rules/README.md`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "clippy.toml allows these in tests, but takes only the functions marked #[test] for tests here"
+)]
+
 mod random;
 mod world;
 

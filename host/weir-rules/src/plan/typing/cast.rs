@@ -2,7 +2,6 @@
 //! NULL where it cannot be.
 
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion_expr::lit;
 use sqlparser::{
     ast::{self, ArrayElemTypeDef, DataType as SqlType, ExactNumberInfo},
     tokenizer::Location,
@@ -12,10 +11,10 @@ use weir_core::seams::SqlError;
 use super::{Typing, cast_to, written};
 use crate::{
     error::{Hint, nearest},
-    functions::{self, Element, Operation, list_type},
+    functions::{self, Element, list_type},
     plan::{
         inputs::time_type,
-        operand::{Kind, Operand, Typed},
+        operand::{Kind, Typed},
         start, text_of,
     },
     program::ColumnType,
@@ -69,14 +68,6 @@ impl Typing<'_> {
                 .hint("write to_unixtime(x) or extract(epoch FROM x)")),
             _ => Ok(Typed::new(cast_to(typed, &data_type), data_type)),
         }
-    }
-
-    /// Reads a time; `msg.time` for what stands for now.
-    pub(super) fn accept_seconds(&mut self) -> Operand {
-        let time = self.envelope_column(crate::program::EnvelopeColumn::AcceptedAt);
-        let millis = datafusion_expr::try_cast(time.expr, DataType::Int64);
-        let seconds = functions::arithmetic(Operation::Divide, millis, lit(1000_i64));
-        Operand::Typed(Typed::new(seconds, DataType::Int64))
     }
 
     fn list_element(&self, data_type: &SqlType, place: Location) -> Result<Option<Element>, SqlError> {

@@ -145,6 +145,12 @@ impl Typing<'_> {
         match (known, kind) {
             (Kind::Json, _) => error.hint(format!("give it a type, such as {}", as_type(first, "text"))),
             (_, Kind::Json) => error.hint(format!("give it a type, such as {}", as_type(side, "text"))),
+            (Kind::Time, number) | (number, Kind::Time) if number.is_number() => {
+                error.hint("to_timestamp_millis(n) is a time, to_unixtime(t) a number of seconds")
+            }
+            (Kind::Interval, number) | (number, Kind::Interval) if number.is_number() => {
+                error.hint("write an interval, such as INTERVAL '60 seconds'")
+            }
             _ => error,
         }
     }
