@@ -18,4 +18,5 @@ mod rejection;
 mod republish;
 mod shutdown;
 mod story;
+mod tls;
 mod webhook;

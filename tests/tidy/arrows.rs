@@ -12,7 +12,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("weir-tls", &["weir-core"]),
     ("weir-lake", &["weir-core", "weir-log", "weir-rules"]),
     ("weir-broker", &["weir-core", "weir-log", "weir-store"]),
-    ("weir-mqtt", &["weir-core", "weir-broker"]),
+    ("weir-mqtt", &["weir-core", "weir-tls", "weir-broker"]),
     ("weir-http", &["weir-core", "weir-broker"]),
     (
         "weir",

@@ -1,6 +1,6 @@
 //! The handle by which front-ends reach the hub.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 use weir_core::{
@@ -19,6 +19,17 @@ use crate::{
     session::Sessions,
 };
 
+/// What keeps a part of the hub from working until it is started again, told by the part.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ailment(Arc<OnceLock<&'static str>>);
+
+impl Ailment {
+    /// The first part that fails is the one that is told of.
+    pub(crate) fn tell(&self, what: &'static str) {
+        self.0.get_or_init(|| what);
+    }
+}
+
 /// The running hub. Cloning shares it.
 #[derive(Clone)]
 pub struct Broker(Arc<Inner>);
@@ -33,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) delivery_state: Arc<DeliveryState>,
     pub(crate) rules: RuleRuntime,
     pub(crate) presence: Presence,
+    pub(crate) ailment: Ailment,
     /// Cancelled when front-ends must end.
     pub(crate) front: Drain,
 }
@@ -78,6 +90,14 @@ impl Broker {
 
     pub fn draining(&self) -> bool {
         self.0.front.token().is_cancelled()
+    }
+
+    /// What is wrong with the hub, if something is that needs a person.
+    pub fn ailment(&self) -> Option<&'static str> {
+        if self.log().stats().failed {
+            return Some("the log has failed: a write or sync was refused by the disk");
+        }
+        self.0.ailment.0.get().copied()
     }
 
     /// Proves who a client is. Refusals are counted by kind.

@@ -17,6 +17,7 @@ use weir_log::{Durable, Frame, Log, Reader};
 
 use crate::{
     Drain,
+    broker::Ailment,
     inbox::{Inbox, OutboundRow},
 };
 
@@ -68,6 +69,7 @@ pub(crate) struct Delivery {
     reader: Reader,
     durable: Durable,
     state: Arc<DeliveryState>,
+    ailment: Ailment,
     requests: mpsc::Receiver<Request>,
     subscriptions: FilterTrie<(u64, Qos)>,
     sessions: HashMap<u64, Subscriber>,
@@ -83,11 +85,17 @@ struct Subscriber {
 }
 
 impl Delivery {
-    pub(crate) fn new(log: &Log, state: Arc<DeliveryState>, requests: mpsc::Receiver<Request>) -> Self {
+    pub(crate) fn new(
+        log: &Log,
+        state: Arc<DeliveryState>,
+        ailment: Ailment,
+        requests: mpsc::Receiver<Request>,
+    ) -> Self {
         Self {
             reader: log.reader(state.position()),
             durable: log.durable(),
             state,
+            ailment,
             requests,
             subscriptions: FilterTrie::new(),
             sessions: HashMap::new(),
@@ -121,6 +129,7 @@ impl Delivery {
                     }
                     Err(error) => {
                         tracing::error!(%error, "delivery cannot read the log");
+                        self.ailment.tell("messages are not delivered: the log cannot be read");
                         return;
                     }
                 },

@@ -7,9 +7,9 @@ use std::time::Duration;
 pub struct Limits {
     /// Bytes of one message's payload.
     pub payload: usize,
-    /// Open connections of one listener.
+    /// Open connections of all listeners for MQTT.
     pub connections: usize,
-    /// Open connections of one listener from one address.
+    /// Those from one address.
     pub connections_per_address: usize,
     /// Unacknowledged QoS 1 messages that the hub sends to one session before it waits.
     pub inflight: usize,

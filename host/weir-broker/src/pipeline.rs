@@ -25,7 +25,8 @@
 //! 7. **A row's result never depends on which other rows share its batch.**
 //!
 //! Shutdown goes against the stream: front-ends first, so that nothing new comes in while pending acknowledgements still
-//! go out; then rules, whose last checkpoint names what is settled; then the log and the store.
+//! go out; then actions, which finish what they are writing; then the head of the rules, whose last checkpoint names what
+//! is settled; then the log and the store.
 
 use std::{sync::Arc, time::Duration};
 
@@ -41,7 +42,7 @@ use weir_store::{Store, StoreError};
 
 use crate::{
     ApplyError, Broker, Drain, Limits, Metrics, RuleOptions, RuleRuntime, StoreAuthenticator,
-    broker::{Inner, LogPublisher},
+    broker::{Ailment, Inner, LogPublisher},
     delivery::{Delivery, DeliveryState},
     ingress::Ingress,
     presence::presence,
@@ -74,6 +75,7 @@ pub struct Parts {
 pub struct Running {
     pub broker: Broker,
     front: Drain,
+    actions: Drain,
     rules: Drain,
     delivery: Drain,
 }
@@ -97,13 +99,15 @@ impl Parts {
     pub async fn start(self) -> Result<Running, StartError> {
         let Self { log, store, clock, policy, limits, rules: options, language, targets, front } = self;
         let metrics = Metrics::default();
-        let (rules_drain, delivery_drain) = (Drain::new(), Drain::new());
+        let (actions_drain, rules_drain, delivery_drain) = (Drain::new(), Drain::new(), Drain::new());
+
+        let ailment = Ailment::default();
 
         // Sessions do not outlive a process, so Delivery has nothing to do for what lies before it.
         let end = log.appended();
         let delivery_state = Arc::new(DeliveryState::at(end));
         let (delivery_requests, requests) = mpsc::channel(DELIVERY_REQUESTS);
-        let delivery = Delivery::new(&log, Arc::clone(&delivery_state), requests);
+        let delivery = Delivery::new(&log, Arc::clone(&delivery_state), ailment.clone(), requests);
         delivery_drain.spawn("delivery", delivery.run(delivery_drain.clone()));
 
         let ingress = Ingress { log: log.clone(), policy: policy.clone(), limits, metrics: metrics.clone() };
@@ -125,9 +129,9 @@ impl Parts {
             metrics: metrics.clone(),
         });
         let runtime =
-            RuleRuntime::new(Arc::clone(&shared), store.clone(), language, kinds, policy, rules_drain.clone());
+            RuleRuntime::new(Arc::clone(&shared), store.clone(), language, kinds, policy, actions_drain.clone());
         runtime.load(&progress, position).await.map_err(StartError::Rules)?;
-        let head = Head::new(shared, store.clone(), Arc::clone(&delivery_state), position);
+        let head = Head::new(shared, store.clone(), Arc::clone(&delivery_state), ailment.clone(), position);
         rules_drain.spawn("rules", head.run(rules_drain.clone()));
 
         // Ends with the rules, after the front-ends: the last to go are told, too.
@@ -145,9 +149,10 @@ impl Parts {
             delivery_state,
             rules: runtime,
             presence,
+            ailment,
             front: front.clone(),
         });
-        Ok(Running { broker, front, rules: rules_drain, delivery: delivery_drain })
+        Ok(Running { broker, front, actions: actions_drain, rules: rules_drain, delivery: delivery_drain })
     }
 }
 
@@ -155,10 +160,11 @@ impl Running {
     /// Ends everything in order. Each stage has at most `timeout`; says whether all ended by themselves.
     pub async fn drain(self, timeout: Duration) -> bool {
         let front = self.front.run_down(timeout).await;
+        let actions = self.actions.run_down(timeout).await;
         let rules = self.rules.run_down(timeout).await;
         let delivery = self.delivery.run_down(timeout).await;
         self.broker.log().close().await;
         self.broker.store().close().await;
-        front && rules && delivery
+        front && actions && rules && delivery
     }
 }

@@ -6,7 +6,10 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use weir_core::{ErrorKind, KeyName, Principal, seams::{Credentials, PeerIdentity}};
+use weir_core::{
+    ErrorKind, KeyName, Principal,
+    seams::{Credentials, PeerIdentity},
+};
 
 use crate::{error::ApiError, router::Hub};
 

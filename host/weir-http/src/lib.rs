@@ -19,5 +19,5 @@ mod v1;
 #[cfg(test)]
 mod tests;
 
-pub use options::{Endpoint, HttpLimits, HttpOptions};
+pub use options::{CertificateAuthority, Endpoint, HttpLimits, HttpOptions, IssuedCertificate};
 pub use server::serve;

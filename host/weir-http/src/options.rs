@@ -1,8 +1,9 @@
 //! What the program tells this front-end, and the bounds of its requests.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use weir_core::seams::QueryEngine;
+use serde::Serialize;
+use weir_core::{DeviceId, Timestamp, seams::QueryEngine};
 
 /// Where devices reach a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,12 +12,49 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+/// The hub's own certificate authority, as far as the API hands out what it makes.
+pub trait CertificateAuthority: Send + Sync {
+    /// The authority's certificate in PEM, which clients must trust.
+    fn certificate(&self) -> String;
+
+    /// Makes a certificate for a device, good for `life` or for as long as the authority sees fit. Blocks for as long as
+    /// making a key takes.
+    fn issue(
+        &self,
+        device: &DeviceId,
+        life: Option<Duration>,
+    ) -> Result<IssuedCertificate, Box<dyn Error + Send + Sync>>;
+}
+
+/// A device's certificate with its key, which is kept nowhere.
+#[derive(Serialize)]
+pub struct IssuedCertificate {
+    /// PEM.
+    pub certificate: String,
+    /// PEM, PKCS#8.
+    pub private_key: String,
+    /// SHA-256 of the certificate, in hex.
+    pub fingerprint: String,
+    /// In hex.
+    pub serial: String,
+    pub expires_at: Timestamp,
+}
+
+impl fmt::Debug for IssuedCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedCertificate").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+    }
+}
+
 #[derive(Clone)]
 pub struct HttpOptions {
     /// Runs `/v1/query`.
     pub query: Arc<dyn QueryEngine>,
     /// Told to whoever connects a device.
     pub mqtt: Endpoint,
+    /// The encrypted listener, if there is one.
+    pub mqtts: Option<Endpoint>,
+    pub authority: Arc<dyn CertificateAuthority>,
     /// The version of the program, for `/v1/status`.
     pub version: &'static str,
     pub limits: HttpLimits,
@@ -26,6 +64,7 @@ impl fmt::Debug for HttpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpOptions")
             .field("mqtt", &self.mqtt)
+            .field("mqtts", &self.mqtts)
             .field("version", &self.version)
             .field("limits", &self.limits)
             .finish_non_exhaustive()

@@ -17,8 +17,8 @@ pub(crate) fn routes() -> Vec<Route> {
 
 /// Whether messages can be accepted: plain text, because people and load balancers read it.
 async fn health(State(hub): State<Hub>) -> Response {
-    let reason = if hub.broker.log().stats().failed {
-        "the log has failed: a write or sync was refused by the disk"
+    let reason = if let Some(ailment) = hub.broker.ailment() {
+        ailment
     } else if hub.broker.draining() || hub.drain.token().is_cancelled() {
         "the hub is draining"
     } else {

@@ -9,9 +9,9 @@ use std::{
 use parking_lot::Mutex;
 use weir_broker::{Limits, Metrics};
 
-/// Counts the connections of one listener. Cloning shares the count.
+/// Counts the connections of all listeners that share it. Cloning shares the count.
 #[derive(Debug, Clone)]
-pub(crate) struct Admission(Arc<Inner>);
+pub struct Admission(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -38,7 +38,7 @@ pub(crate) struct Place {
 }
 
 impl Admission {
-    pub(crate) fn new(limits: &Limits, metrics: &Metrics) -> Self {
+    pub fn new(limits: &Limits, metrics: &Metrics) -> Self {
         Self(Arc::new(Inner {
             metrics: metrics.clone(),
             connections: limits.connections,
@@ -72,7 +72,7 @@ impl Admission {
 }
 
 impl Place {
-    /// A number that no other connection of this listener had.
+    /// A number that no other connection of these listeners had.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }

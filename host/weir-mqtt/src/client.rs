@@ -15,7 +15,7 @@ use std::{io, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use weir_broker::{Broker, CloseReason, Metrics, PublishError};
-use weir_core::Classify;
+use weir_core::{Classify, seams::PeerIdentity};
 
 use crate::{ProtocolError, admission::Place};
 use wire::Wire;
@@ -49,13 +49,13 @@ enum End {
     Draining,
 }
 
-/// Serves one connection to its end.
-pub(crate) async fn run<S>(io: S, broker: Broker, stop: CancellationToken, place: Place)
+/// Serves one connection to its end. `peer` is what its transport has proved.
+pub(crate) async fn run<S>(io: S, peer: PeerIdentity, broker: Broker, stop: CancellationToken, place: Place)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut wire = Wire::new(io);
-    let end = match handshake::open(&mut wire, &broker, &stop, &place).await {
+    let end = match handshake::open(&mut wire, peer, &broker, &stop, &place).await {
         Ok(mut client) => {
             let end = client.serve(&mut wire, &stop).await;
             client.session.ended(end.seen_by_session());

@@ -4,6 +4,9 @@
 //! table from error kinds to CONNACK codes. It decides nothing about authority, limits of sessions or routing: the
 //! broker does.
 //!
+//! Connections are plain, or encrypted by `weir_tls`. A device that the handshake has proved, by certificate or by
+//! pre-shared key, is not asked for a password; whoever comes without either shows one, as on a plain connection.
+//!
 //! What a client should know of this version:
 //! * MQTT 5 is refused at CONNECT with reason code 0x84, so that clients fall back to 3.1.1.
 //! * A PUBLISH at QoS 2 closes the connection. SUBSCRIBE grants at most QoS 1. A will may name QoS 2; it has no
@@ -26,5 +29,6 @@ pub mod connection;
 mod error;
 mod listener;
 
+pub use admission::Admission;
 pub use error::ProtocolError;
-pub use listener::serve;
+pub use listener::{Transport, serve};

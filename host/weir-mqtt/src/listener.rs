@@ -1,20 +1,36 @@
-//! Accepting connections. What arrives on one is [`client`]'s, which is the same for any kind of stream.
+//! Accepting connections, plain or encrypted. What arrives on one is [`client`]'s, which is the same for any kind of stream.
 
 use std::{io, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 use weir_broker::{Broker, Drain};
+use weir_core::{DeviceId, seams::PeerIdentity};
+use weir_tls::{Acceptor, Peer};
 
-use crate::{admission::Admission, client};
+use crate::{
+    admission::{Admission, Place},
+    client,
+};
 
 /// How long to wait when no connection can be accepted, as when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Serves MQTT over TCP until `drain` tells it to end. The connections end by the same `drain`, in their own tasks:
+/// What connections of a listener begin with.
+#[derive(Debug, Clone)]
+pub enum Transport {
+    /// MQTT at once.
+    Plain,
+    /// A handshake of TLS, by certificate or by pre-shared key.
+    Tls(Acceptor),
+}
+
+/// Serves MQTT until `drain` tells it to end. The connections end by the same `drain`, in their own tasks:
 /// they stop reading, send the PUBACKs that still wait for the log, and close.
-pub async fn serve(listener: TcpListener, broker: Broker, drain: Drain) {
-    let admission = Admission::new(broker.limits(), broker.metrics());
+///
+/// Listeners that share `admission` share its limits.
+pub async fn serve(listener: TcpListener, transport: Transport, admission: Admission, broker: Broker, drain: Drain) {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -26,9 +42,18 @@ pub async fn serve(listener: TcpListener, broker: Broker, drain: Drain) {
                 let Some(place) = admission.admit(peer.ip()) else { continue };
                 match tune(&stream, broker.limits().keep_alive) {
                     Ok(()) => {
-                        // Boxed, because every future that wraps it would otherwise hold it twice.
-                        let task = Box::pin(client::run(stream, broker.clone(), drain.token().clone(), place));
-                        drain.spawn("mqtt connection", task);
+                        let (broker, stop) = (broker.clone(), drain.token().clone());
+                        // Boxed, because every future that wraps one would otherwise hold it twice.
+                        match transport.clone() {
+                            Transport::Plain => {
+                                let task = client::run(stream, PeerIdentity::None, broker, stop, place);
+                                drain.spawn("mqtt connection", Box::pin(task));
+                            }
+                            Transport::Tls(acceptor) => {
+                                let task = encrypted(stream, acceptor, broker, stop, place);
+                                drain.spawn("mqtt over tls connection", Box::pin(task));
+                            }
+                        }
                     }
                     Err(error) => tracing::debug!(%error, "a connection closed while it was accepted"),
                 }
@@ -42,6 +67,33 @@ pub async fn serve(listener: TcpListener, broker: Broker, drain: Drain) {
             }
         }
     }
+}
+
+/// The handshake, and then the same as without one.
+async fn encrypted(stream: TcpStream, acceptor: Acceptor, broker: Broker, stop: CancellationToken, place: Place) {
+    let accepted = tokio::select! {
+        biased;
+        () = stop.cancelled() => return,
+        accepted = acceptor.accept(stream) => accepted,
+    };
+    match accepted {
+        Ok((stream, peer)) => client::run(stream, identity(peer), broker, stop, place).await,
+        Err(error) => {
+            broker.metrics().refused_for("mqtt_tls", error.reason());
+            tracing::debug!(%error, "a tls handshake failed");
+        }
+    }
+}
+
+/// The device that the handshake proved. A certificate that names none, and a key of nobody, prove nothing here: the
+/// client may still show a password.
+fn identity(peer: Peer) -> PeerIdentity {
+    let identity = match peer {
+        Peer::Anonymous => None,
+        Peer::Certificate(certificate) => certificate.device.map(PeerIdentity::Certificate),
+        Peer::Psk { identity } => DeviceId::from_joined(&identity).map(PeerIdentity::Psk),
+    };
+    identity.unwrap_or_default()
 }
 
 /// Acknowledgements are small and must not wait for more; probes find a peer that vanished although its keep-alive is

@@ -21,6 +21,8 @@ pub(crate) struct Endpoints {
     pub(crate) http: String,
     /// The MQTT listener, such as `127.0.0.1:1883`.
     pub(crate) mqtt: String,
+    /// The listener for MQTT over TLS, such as `127.0.0.1:8883`.
+    pub(crate) mqtts: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +58,11 @@ impl DataFolder {
 
     pub(crate) fn log(&self) -> PathBuf {
         self.0.join("log")
+    }
+
+    /// The hub's certificate authority, and its own certificate.
+    pub(crate) fn tls(&self) -> PathBuf {
+        self.0.join("tls")
     }
 
     pub(crate) fn admin_key_file(&self) -> PathBuf {
@@ -183,6 +190,7 @@ mod tests {
             version: "0.1.0".into(),
             http: "http://127.0.0.1:8080".into(),
             mqtt: "127.0.0.1:1883".into(),
+            mqtts: Some("127.0.0.1:8883".into()),
         };
         folder.write_endpoints(&endpoints).unwrap();
         folder.write_endpoints(&endpoints).unwrap();

@@ -35,6 +35,7 @@ pub(crate) struct Hub {
     client: Client,
     http: String,
     mqtt_port: u16,
+    mqtts_port: u16,
     key: String,
 }
 
@@ -57,6 +58,7 @@ impl Hub {
             client: http_client(),
             http: String::new(),
             mqtt_port: 0,
+            mqtts_port: 0,
             key: String::new(),
         };
         hub.wait_until_it_serves();
@@ -73,8 +75,9 @@ impl Hub {
             (endpoints["pid"] == self.process.id()).then_some(endpoints)
         });
         self.http = endpoints["http"].as_str().unwrap().to_owned();
-        let (_, port) = endpoints["mqtt"].as_str().unwrap().rsplit_once(':').unwrap();
-        self.mqtt_port = port.parse().unwrap();
+        let port = |listener: &str| endpoints[listener].as_str().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
+        self.mqtt_port = port("mqtt");
+        self.mqtts_port = port("mqtts");
         self.key = fs::read_to_string(self.data().join("admin.key")).unwrap().trim_end().to_owned();
         let healthy =
             || self.client.get(format!("{}/healthz", self.http)).send().ok()?.status().is_success().then_some(());
@@ -110,6 +113,10 @@ impl Hub {
 
     pub(crate) fn mqtt_port(&self) -> u16 {
         self.mqtt_port
+    }
+
+    pub(crate) fn mqtts_port(&self) -> u16 {
+        self.mqtts_port
     }
 
     /// What the hub has written about itself.
@@ -238,7 +245,8 @@ fn spawn(folder: &Path, settings: &[String], powerloss: Option<&Powerloss>) -> C
     let log = File::options().create(true).append(true).open(folder.join("hub.log")).unwrap();
     let mut command = Command::new(program());
     clear_settings(&mut command);
-    command.arg("serve").arg("--data").arg(&data).args(["--set", "listen.mqtt_port=0", "--set", "admin.port=0"]);
+    command.arg("serve").arg("--data").arg(&data).args(["--set", "listen.mqtt_port=0"]);
+    command.args(["--set", "tls.mqtt_port=0", "--set", "admin.port=0"]);
     for setting in settings {
         command.args(["--set", setting]);
     }

@@ -12,7 +12,7 @@ use super::{
     account::Standing,
     action::{Action, By, Shared},
 };
-use crate::{Drain, delivery::DeliveryState};
+use crate::{Drain, broker::Ailment, delivery::DeliveryState};
 
 /// How long an action may hold the shared position before it gets one of its own.
 const DETACH_AFTER: Duration = Duration::from_secs(2);
@@ -24,6 +24,7 @@ pub(crate) struct Head {
     shared: Arc<Shared>,
     store: Store,
     delivery: Arc<DeliveryState>,
+    ailment: Ailment,
     reader: Reader,
     /// One past the last frame evaluated.
     position: Offset,
@@ -38,12 +39,19 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    pub(crate) fn new(shared: Arc<Shared>, store: Store, delivery: Arc<DeliveryState>, position: Offset) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        store: Store,
+        delivery: Arc<DeliveryState>,
+        ailment: Ailment,
+        position: Offset,
+    ) -> Self {
         let reader = shared.log.reader(position);
         Self {
             shared,
             store,
             delivery,
+            ailment,
             reader,
             position,
             stored: None,
@@ -75,6 +83,7 @@ impl Head {
                     Err(ReadError::Overtaken { oldest, .. }) => self.skip_to(oldest),
                     Err(error) => {
                         tracing::error!(%error, "rules cannot read the log");
+                        self.ailment.tell("rules do not run: the log cannot be read");
                         break;
                     }
                 },

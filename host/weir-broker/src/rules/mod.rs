@@ -1,12 +1,13 @@
 //! Rules at work: from durable frames to settled effects.
 //!
-//! [`head`] evaluates, [`worker`] delivers, [`account`] keeps the books, [`table`] holds the rules in force, and
-//! [`apply`] changes them.
+//! [`head`] evaluates, [`worker`] delivers, [`account`] keeps the books, [`table`] holds the rules in force; [`apply`]
+//! checks and stores changes, and [`install`] puts them in force.
 
 mod account;
 mod action;
 mod apply;
 mod head;
+mod install;
 mod table;
 mod worker;
 
@@ -45,7 +46,7 @@ impl Default for RuleOptions {
         Self {
             max_lag: Duration::from_secs(24 * 3_600),
             checkpoint: Duration::from_millis(200),
-            longest_pause: Duration::from_secs(60),
+            longest_pause: Duration::from_secs(30),
             dead_letter_batch: 1_000,
             rules: 10_000,
         }

@@ -8,6 +8,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use weir_core::{
     Offset,
     seams::{Delivery, IdempotenceKey, Outcome},
@@ -19,7 +20,6 @@ use super::{
     account::{Settled, Work},
     action::{Action, By, Shared},
 };
-use crate::Drain;
 
 /// Waits before a rejected row is tried again.
 const RETRIES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(10)];
@@ -27,8 +27,10 @@ const RETRIES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), 
 /// Rows of one write.
 const BATCH_ROWS: usize = 1_024;
 
+/// Rejected rows that wait to be tried again. Beyond it nothing new is taken until some of them have an end.
+const WAITING_ROWS: usize = 16_384;
+
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A row on its way.
 #[derive(Debug)]
@@ -49,16 +51,17 @@ pub(crate) struct Worker {
     pause: Duration,
     /// The own cursor of a detached action.
     reader: Option<Reader>,
+    /// Told when the hub ends: what is being written is finished, and nothing more is begun.
+    drain: CancellationToken,
 }
 
 impl Worker {
-    pub(crate) fn new(action: Arc<Action>, shared: Arc<Shared>) -> Self {
-        Self { action, shared, ready: VecDeque::new(), retries: Vec::new(), pause: FIRST_PAUSE, reader: None }
+    pub(crate) fn new(action: Arc<Action>, shared: Arc<Shared>, drain: CancellationToken) -> Self {
+        Self { action, shared, ready: VecDeque::new(), retries: Vec::new(), pause: FIRST_PAUSE, reader: None, drain }
     }
 
-    pub(crate) async fn run(mut self, drain: Drain) {
+    pub(crate) async fn run(mut self) {
         tokio::select! {
-            () = drain.token().cancelled() => {}
             () = self.action.stop.clone().cancelled_owned() => {}
             () = self.work() => {}
         }
@@ -67,17 +70,19 @@ impl Worker {
 
     async fn work(&mut self) {
         let mut begun = self.shared.begun.subscribe();
-        loop {
+        let drain = self.drain.clone();
+        while !drain.is_cancelled() {
             self.collect();
             if !self.ready.is_empty() {
                 self.write().await;
                 continue;
             }
-            if self.catch_up().await == CatchUp::Progress {
+            if self.has_room() && self.catch_up().await == CatchUp::Progress {
                 continue;
             }
             let due = self.retries.iter().map(|(due, _)| *due).min();
             tokio::select! {
+                () = drain.cancelled() => return,
                 () = self.action.wake.notified() => {}
                 _ = begun.changed(), if !self.action.account.lock().attached => {}
                 () = sleep_until(due) => {}
@@ -97,10 +102,14 @@ impl Worker {
                 index += 1;
             }
         }
-        while self.ready.len() < BATCH_ROWS {
+        while self.ready.len() < BATCH_ROWS && self.has_room() {
             let Some(work) = self.action.account.lock().take() else { return };
             self.unpack(work);
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.retries.len() < WAITING_ROWS
     }
 
     fn unpack(&mut self, work: Work) {
@@ -211,8 +220,11 @@ impl Worker {
             "an action's target is unavailable; the action pauses"
         );
         self.action.account.lock().paused = Some(reason);
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        tokio::time::sleep(pause).await;
+        self.pause = (self.pause * 2).min(self.shared.options.longest_pause);
+        tokio::select! {
+            () = self.drain.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
     }
 
     /// A row that will never pass: to the error target once, else to the dead letters.

@@ -44,6 +44,26 @@ async fn a_device_shows_its_key_alone_and_not_in_a_list() {
 }
 
 #[tokio::test]
+async fn certificates_are_for_devices_that_exist() {
+    let hub = TestHub::start().await;
+    let url = |device: &str| format!("/v1/products/A1B2C3D4E5/devices/{device}/certificates");
+    let issued = hub.get_json("POST", &url("dev_01"), r#"{"expires_in":60}"#).await;
+    let expected = json!({ "certificate": "certificate of A1B2C3D4E5/dev_01", "private_key": "key",
+        "fingerprint": "f1", "serial": "01", "expires_at": 60_000 });
+    assert_eq!(issued, expected);
+    assert_eq!(hub.ask("POST", &url("nobody"), "").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(hub.ask("POST", &url("dev_01"), r#"{"expires_in":0}"#).await.status, StatusCode::BAD_REQUEST);
+    // The stand-in cannot make one without an end.
+    let failed = hub.ask("POST", &url("dev_01"), "").await;
+    assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
+
+    let authority = hub.ask("GET", "/v1/ca", "").await;
+    assert_eq!(authority.headers["content-type"], "application/pem-certificate-chain");
+    assert_eq!(authority.body, "the authority\n");
+    hub.end().await;
+}
+
+#[tokio::test]
 async fn a_secret_is_never_shown() {
     let hub = TestHub::start().await;
     hub.clock.advance(Duration::from_secs(1));

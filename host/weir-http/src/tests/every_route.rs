@@ -33,6 +33,7 @@ const fn open(method: &'static str, path: &'static str) -> Case {
 const DEVICES: &str = "/v1/products/{product}/devices";
 const DEVICE: &str = "/v1/products/{product}/devices/{device}";
 const TOKENS: &str = "/v1/products/{product}/devices/{device}/tokens";
+const CERTIFICATES: &str = "/v1/products/{product}/devices/{device}/certificates";
 
 const CASES: &[Case] = &[
     open("GET", "/healthz"),
@@ -48,6 +49,9 @@ const CASES: &[Case] = &[
     managed("PATCH", DEVICE, r#"{"enabled":false}"#, 200),
     managed("POST", TOKENS, r#"{"expires_in":60}"#, 201),
     managed("DELETE", TOKENS, "", 200),
+    managed("POST", CERTIFICATES, r#"{"expires_in":60}"#, 201),
+    // What to trust is for every key.
+    Case { method: "GET", path: "/v1/ca", body: "", nobody: 401, wrong_owner: 200, happy: 200 },
     managed("POST", "/v1/keys", r##"{"name":"other","subscribe":["#"]}"##, 201),
     managed("GET", "/v1/keys", "", 200),
     managed("DELETE", "/v1/keys/{name}", "", 204),

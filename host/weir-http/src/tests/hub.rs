@@ -19,7 +19,7 @@ use weir_core::{
 use weir_log::{Clock, Log, LogOptions, storage::faulty::Faulty};
 use weir_store::{DeadLetterKind, NewDeadLetter, NewProduct, Progress, Role, Store};
 
-use super::parts::{Canned, Taking, Words};
+use super::parts::{Canned, Stamp, Taking, Words};
 use crate::{
     Endpoint, HttpLimits, HttpOptions,
     router::{Hub, router},
@@ -89,6 +89,8 @@ impl TestHub {
         let options = HttpOptions {
             query: Arc::new(Canned),
             mqtt: Endpoint { host: "127.0.0.1".to_owned(), port: 1883 },
+            mqtts: Some(Endpoint { host: "hub.example.org".to_owned(), port: 8883 }),
+            authority: Arc::new(Stamp),
             version: "0.1.0",
             limits,
         };

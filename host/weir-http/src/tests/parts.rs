@@ -1,11 +1,11 @@
 //! Stand-ins behind the seams: a language of two words, a target that takes what it is told to, an engine with a few
 //! canned answers.
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc, time::Duration};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use weir_core::{
-    RuleName,
+    DeviceId, RuleName, Timestamp,
     schema::Records,
     seams::{
         BoxFuture, Catalog, Delivery, Evaluator, Language, Outcome, QueryEngine, QueryError, RuleEvaluation,
@@ -13,6 +13,31 @@ use weir_core::{
     },
     statement::{ActionDefinition, RuleDefinition, Setting, SinkDefinition, StartFrom, Statement},
 };
+
+use crate::{CertificateAuthority, IssuedCertificate};
+
+/// An authority whose certificates say for whom they are.
+pub(super) struct Stamp;
+
+impl CertificateAuthority for Stamp {
+    fn certificate(&self) -> String {
+        "the authority\n".to_owned()
+    }
+
+    fn issue(
+        &self,
+        device: &DeviceId,
+        life: Option<Duration>,
+    ) -> Result<IssuedCertificate, Box<dyn Error + Send + Sync>> {
+        Ok(IssuedCertificate {
+            certificate: format!("certificate of {device}"),
+            private_key: "key".to_owned(),
+            fingerprint: "f1".to_owned(),
+            serial: "01".to_owned(),
+            expires_at: Timestamp(life.ok_or("no life")?.as_millis() as i64),
+        })
+    }
+}
 
 /// `rule NAME TARGET` and `sink NAME`, one a line.
 pub(super) struct Words;

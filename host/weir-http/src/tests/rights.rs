@@ -68,6 +68,7 @@ async fn a_token_connects_its_device_until_it_expires() {
     let expected = json!({
         "host": "127.0.0.1",
         "port": 1883,
+        "tls": { "host": "hub.example.org", "port": 8883 },
         "username": "A1B2C3D4E5/dev_01",
         "password": password,
         "client_id": "A1B2C3D4E5dev_01",

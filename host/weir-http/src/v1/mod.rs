@@ -2,6 +2,7 @@
 //!
 //! Times are milliseconds since 1970, offsets decimal numbers; a list is `{"items":[…],"total":n}`.
 
+mod certificates;
 mod dead_letters;
 mod devices;
 mod keys;
@@ -24,6 +25,7 @@ pub(crate) fn routes() -> Vec<Route> {
         products::routes(),
         devices::routes(),
         tokens::routes(),
+        certificates::routes(),
         keys::routes(),
         secrets::routes(),
         rules::routes(),

@@ -35,11 +35,19 @@ struct Create {
 struct Connection {
     host: String,
     port: u16,
+    /// Where the same credentials work over TLS.
+    tls: Option<Encrypted>,
     username: String,
     password: String,
     /// Any would do; this one is the vendor's form and unique in the hub.
     client_id: String,
     expires_at: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct Encrypted {
+    host: String,
+    port: u16,
 }
 
 #[derive(Serialize)]
@@ -57,9 +65,10 @@ async fn create(
     let connection = Connection {
         host: endpoint.host.clone(),
         port: endpoint.port,
+        tls: hub.options.mqtts.as_ref().map(|tls| Encrypted { host: tls.host.clone(), port: tls.port }),
         username: device.to_string(),
         password: token.password,
-        client_id: format!("{}{}", device.product, device.device),
+        client_id: device.joined(),
         expires_at: token.expires_at,
     };
     Ok((StatusCode::CREATED, Json(connection)))

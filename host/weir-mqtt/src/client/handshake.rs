@@ -6,7 +6,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use weir_broker::{Broker, Session, SessionOptions};
-use weir_core::{Classify, ErrorKind, seams::Credentials};
+use weir_core::{
+    Classify, ErrorKind,
+    seams::{Credentials, PeerIdentity},
+};
 
 use super::{
     End,
@@ -24,6 +27,7 @@ use crate::{
 /// Waits for CONNECT, proves who the client is, opens its session, and answers.
 pub(super) async fn open<S>(
     wire: &mut Wire<S>,
+    peer: PeerIdentity,
     broker: &Broker,
     stop: &CancellationToken,
     place: &Place,
@@ -40,7 +44,7 @@ where
         }
         () = stop.cancelled() => return Err(End::Draining),
     };
-    match open_session(broker, &connect, place) {
+    match open_session(broker, peer, &connect, place) {
         Ok(session) => {
             // Sessions do not outlive connections, so none is ever present [MQTT-3.2.2-1].
             connection.accepted(false, Instant::now().into_std(), wire.out());
@@ -73,11 +77,12 @@ where
     }
 }
 
-fn open_session(broker: &Broker, connect: &Connect, place: &Place) -> Result<Session, ErrorKind> {
+fn open_session(broker: &Broker, peer: PeerIdentity, connect: &Connect, place: &Place) -> Result<Session, ErrorKind> {
     let credentials = Credentials {
         client_id: connect.client_id.clone(),
         username: connect.username.clone(),
         password: connect.password.clone(),
+        peer,
     };
     let principal = broker.authenticate(&credentials).map_err(|error| error.kind())?;
     let client_id = if connect.client_id.is_empty() {

@@ -3,6 +3,7 @@ mod hub;
 use std::time::Duration;
 
 use weir_broker::{CloseReason, Limits};
+use weir_core::seams::PeerIdentity;
 use weir_log::LogOptions;
 
 use hub::{Hub, connect, publish, subscribe};
@@ -67,6 +68,24 @@ async fn who_may_not_connect_is_told_why() {
     modern.send(b"\x10\x0e\0\x04MQTT\x05\x02\0\x0a\0\0\x01c").await;
     assert_eq!(modern.closed().await, [0x20, 3, 0, 0x84, 0]);
     hub.counted("mqtt_connection", "protocol_version", 1);
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn whom_the_transport_has_proved_connects_without_a_password() {
+    let hub = Hub::start().await;
+    let proved = |device: &str| PeerIdentity::Psk(device.parse().unwrap());
+    // CONNECT with the client id `A1B2C3D4E5dev` and nothing else.
+    let bare = [&b"\x10\x19\0\x04MQTT\x04\x02\0\x0a\0\x0dA1B2C3D4E5dev"[..], b"\xc0\0"].concat();
+    let mut device = hub.connect_as(proved("A1B2C3D4E5/dev"), 1_024);
+    device.send(&bare).await;
+    device.expect(b"\x20\x02\0\0\xd0\0").await;
+    for peer in [PeerIdentity::None, proved("A1B2C3D4E5/other")] {
+        let mut stranger = hub.connect_as(peer, 1_024);
+        stranger.send(&bare).await;
+        assert_eq!(stranger.closed().await, [0x20, 2, 0, 4]);
+    }
+    drop(device);
     hub.stop().await;
 }
 
@@ -261,7 +280,7 @@ async fn an_idle_connection_is_small() {
     let (_ours, theirs) = tokio::io::duplex(1);
     let place = crate::admission::Admission::new(hub.broker.limits(), hub.broker.metrics());
     let place = place.admit("127.0.0.1".parse().unwrap()).unwrap();
-    let task = super::run(theirs, hub.broker.clone(), hub.front.token().clone(), place);
+    let task = super::run(theirs, PeerIdentity::None, hub.broker.clone(), hub.front.token().clone(), place);
     let size = std::mem::size_of_val(&task);
     assert!(size <= 2 * 1_024, "{size} bytes");
     drop(task);
@@ -276,7 +295,9 @@ async fn a_real_client_publishes_and_subscribes() {
     let hub = Hub::start_with(Limits { connections: 1, ..Limits::default() }, LogOptions::default()).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    hub.front.spawn("mqtt", crate::serve(listener, hub.broker.clone(), hub.front.clone()));
+    let admission = crate::Admission::new(hub.broker.limits(), hub.broker.metrics());
+    let plain = crate::Transport::Plain;
+    hub.front.spawn("mqtt", crate::serve(listener, plain, admission, hub.broker.clone(), hub.front.clone()));
 
     let mut options = MqttOptions::new("real", "127.0.0.1", port);
     options.set_credentials("admin", "secret").set_keep_alive(Duration::from_secs(5));

@@ -47,7 +47,18 @@ impl HubUnderTest {
                 command.env_remove(name);
             }
         }
-        command.args(["serve", "--mqtt-port", "0", "--admin-port", "0", "--log-level", "warn", "--data"]);
+        command.args([
+            "serve",
+            "--mqtt-port",
+            "0",
+            "--mqtts-port",
+            "0",
+            "--admin-port",
+            "0",
+            "--log-level",
+            "warn",
+            "--data",
+        ]);
         command.arg(data.path());
         for setting in settings {
             command.args(["--set", setting]);

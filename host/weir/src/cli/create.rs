@@ -1,11 +1,12 @@
-//! `weir create`: products, devices, tokens, keys and secrets.
+//! `weir create`: products, devices, tokens, certificates, keys and secrets.
 
-use std::io::Read;
+use std::{io::Read, path::PathBuf};
 
 use serde_json::{Map, Value, json};
-use weir_core::{KeyName, ProductId, SecretName, TopicFilter};
+use weir_core::{DeviceId, KeyName, ProductId, SecretName, TopicFilter};
 
 use super::{
+    certificate::{self, CertificateArgs},
     device::{self, DeviceArgs, Expiry},
     failure::Failure,
     hub::Hub,
@@ -35,6 +36,20 @@ pub(crate) enum What {
     Device {
         #[command(flatten)]
         device: DeviceArgs,
+        /// Make a certificate for it too, and print that
+        #[arg(long)]
+        certificate: bool,
+        /// With --certificate: write PREFIX.pem and PREFIX.key instead of printing both
+        #[arg(long, value_name = "PREFIX", requires = "certificate")]
+        out: Option<PathBuf>,
+    },
+    /// Make a certificate with which a device can connect by TLS, without a password
+    #[command(alias = "certificates")]
+    Certificate {
+        #[command(flatten)]
+        device: DeviceArgs,
+        #[command(flatten)]
+        args: CertificateArgs,
     },
     /// Make a password with which an MQTT client can be a device
     #[command(alias = "tokens")]
@@ -66,7 +81,13 @@ pub(crate) enum What {
 pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failure> {
     match what {
         What::Product { id, name, schema } => create_product(id, name, schema, hub, out).await,
-        What::Device { device } => create_device(&device, hub, out).await,
+        What::Device { device, certificate: false, .. } => create_device(&device, hub, out).await,
+        What::Device { device, certificate: true, out: prefix } => {
+            let id = device.id()?;
+            post_device(&id, hub).await?;
+            certificate::create(&id, &CertificateArgs::to(prefix), hub, out).await
+        }
+        What::Certificate { device, args } => certificate::create(&device.id()?, &args, hub, out).await,
         What::Token { device, expiry } => device::token(&device, &expiry, hub, out).await,
         What::Key { name, publish, subscribe, administrator } => {
             let body = json!({
@@ -115,11 +136,15 @@ async fn create_product(
 
 async fn create_device(device: &DeviceArgs, hub: &Hub, out: Output) -> Result<(), Failure> {
     let id = device.id()?;
-    let path = ["products", id.product.as_str(), "devices"];
-    let created = hub.post(&path, &json!({"name": id.device})).await.map_err(|failure| {
-        failure.see(&format!("weir get products\nor make it: weir create product --id {}", id.product))
-    })?;
+    let created = post_device(&id, hub).await?;
     out.done(&created, &format!("device {id} created\nnext: weir device connect {} {}", id.product, id.device))
+}
+
+async fn post_device(id: &DeviceId, hub: &Hub) -> Result<Value, Failure> {
+    let path = ["products", id.product.as_str(), "devices"];
+    hub.post(&path, &json!({"name": id.device})).await.map_err(|failure| {
+        failure.see(&format!("weir get products\nor make it: weir create product --id {}", id.product))
+    })
 }
 
 /// The whole of standard input, less one newline at its end.

@@ -83,7 +83,15 @@ fn instructions(device: &DeviceId, token: &Value) -> String {
         Some(at) => utc(at),
         None => format!("never (revoke it: weir delete token {device})"),
     };
-    let connect = format!("-h {host} -p {port} -i '{client_id}' -u '{username}' -P '{password}'");
+    let who = format!("-i '{client_id}' -u '{username}' -P '{password}'");
+    let publish = format!("{who} -q 1 -t '{device}/event' -m '{{\"temp\":31.5}}'");
+    let encrypted = match token.get("tls").filter(|tls| tls.is_object()) {
+        Some(tls) => {
+            let place = format!("-h {} -p {}", text(tls, "host"), text(tls, "port"));
+            format!("\nBy TLS:     weir get ca > ca.pem; mosquitto_pub --cafile ca.pem {place} {publish}")
+        }
+        None => String::new(),
+    };
     format!(
         "host       {host}\n\
          port       {port}\n\
@@ -92,8 +100,8 @@ fn instructions(device: &DeviceId, token: &Value) -> String {
          client id  {client_id}\n\
          expires    {expires}\n\
          \n\
-         Publish:    mosquitto_pub {connect} -q 1 -t '{device}/event' -m '{{\"temp\":31.5}}'\n\
-         Subscribe:  mosquitto_sub {connect} -q 1 -t '{device}/control'"
+         Publish:    mosquitto_pub -h {host} -p {port} {publish}\n\
+         Subscribe:  mosquitto_sub -h {host} -p {port} {who} -q 1 -t '{device}/control'{encrypted}"
     )
 }
 
@@ -105,12 +113,17 @@ mod tests {
     fn the_instructions_hold_what_a_client_needs() {
         let device: DeviceId = "A1B2C3D4E5/dev".parse().unwrap();
         let token = json!({"host": "127.0.0.1", "port": 1883, "username": "A1B2C3D4E5/dev", "password": "p-w_",
-            "client_id": "A1B2C3D4E5dev", "expires_at": null});
+            "client_id": "A1B2C3D4E5dev", "expires_at": null, "tls": {"host": "hub.example.org", "port": 8883}});
         let shown = instructions(&device, &token);
         assert!(shown.contains(
             "mosquitto_pub -h 127.0.0.1 -p 1883 -i 'A1B2C3D4E5dev' -u 'A1B2C3D4E5/dev' -P 'p-w_' \
              -q 1 -t 'A1B2C3D4E5/dev/event' -m '{\"temp\":31.5}'"
         ));
         assert!(shown.contains("expires    never"));
+        assert!(
+            shown.contains(
+                "By TLS:     weir get ca > ca.pem; mosquitto_pub --cafile ca.pem -h hub.example.org -p 8883 -i"
+            )
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! `weir get`: lists.
+//! `weir get`: lists, and what clients must trust.
 
 use serde_json::{Value, json};
 use weir_core::{ProductId, RuleName};
@@ -32,6 +32,8 @@ pub(crate) enum What {
     /// Secrets: their names
     #[command(visible_alias = "secret")]
     Secrets,
+    /// The certificate of the hub's authority in PEM, which clients must trust: weir get ca > ca.pem
+    Ca,
     /// Dead letters: rows that no target took
     #[command(visible_alias = "deadletter")]
     Deadletters {
@@ -98,6 +100,10 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
             let columns: [Column; 2] =
                 [("NAME", |secret| text(secret, "name")), ("UPDATED", |secret| time(secret, "updated_at"))];
             out.list(&hub.get(&["secrets"]).await?, &columns, "no secrets; store one: weir create secret NAME")
+        }
+        What::Ca => {
+            let pem = hub.get_text(&["ca"]).await?;
+            if out.is_json() { out.json(&json!({"certificate": pem})) } else { out.line(pem.trim_end()) }
         }
         What::Deadletters { rule, after, limit } => {
             let mut query = vec![("after", after.to_string()), ("limit", limit.to_string())];

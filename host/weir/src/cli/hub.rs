@@ -136,6 +136,13 @@ impl Hub {
         self.answer(self.authorized(Method::GET, url)).await
     }
 
+    /// An answer that is text for people and files.
+    pub(crate) async fn get_text(&self, path: &[&str]) -> Result<String, Failure> {
+        let sent = self.request(Method::GET, path)?.send().await;
+        let response = self.accepted(sent.map_err(|error| self.unreachable(&error))?).await?;
+        response.text().await.map_err(|error| self.unreachable(&error))
+    }
+
     pub(crate) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
         self.answer(self.request(Method::POST, path)?.json(body)).await
     }
@@ -274,6 +281,7 @@ mod tests {
             version: "0".into(),
             http: "http://127.0.0.1:8080".into(),
             mqtt: "127.0.0.1:1884".into(),
+            mqtts: None,
         };
         folder.write_endpoints(&endpoints).unwrap();
         assert!(matches!(here(None).hub(), Err(Failure::Refused { .. })));

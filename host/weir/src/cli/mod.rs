@@ -3,6 +3,7 @@
 //! Commands decide nothing: what is allowed, valid or known is the hub's to say.
 
 mod apply;
+mod certificate;
 mod completion;
 mod create;
 mod delete;
@@ -49,7 +50,7 @@ struct Cli {
 enum Command {
     /// Run the hub
     Serve(serve::Args),
-    /// Make a product, device, token, key or secret
+    /// Make a product, device, token, certificate, key or secret
     #[command(subcommand)]
     Create(create::What),
     /// Connect a device
@@ -57,7 +58,7 @@ enum Command {
     Device(device::What),
     /// Upload a file of rules and sinks; what is unchanged stays as it is
     Apply(apply::Args),
-    /// List products, devices, rules, sinks, keys, secrets or dead letters
+    /// List products, devices, rules, sinks, keys, secrets or dead letters, or print the hub's CA
     #[command(subcommand)]
     Get(get::What),
     /// Show one product, device, rule, sink or dead letter with everything known of it
@@ -161,13 +162,23 @@ mod tests {
             "weir replay deadletters --rule r",
             "weir create key app --subscribe A1B2C3D4E5/+/event --publish A1B2C3D4E5/+/control",
             "weir create product --schema temp:number,status:text",
+            "weir create certificate A1B2C3D4E5 dev --out dev --valid-for 1year",
+            "weir create device A1B2C3D4E5/dev --certificate --out dev",
+            "weir get ca",
             "weir --server http://h:1 --key a:b get rules",
             "weir get rules --server http://h:1 --key a:b",
             "weir serve --mqtt-port 0 --set log.sync=never --data /x",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
-        for line in ["weir", "weir get", "weir replay deadletters", "weir create product --schema temp", "weir pub t"] {
+        for line in [
+            "weir",
+            "weir get",
+            "weir replay deadletters",
+            "weir create product --schema temp",
+            "weir pub t",
+            "weir create device A1B2C3D4E5/d --out d",
+        ] {
             Cli::try_parse_from(line.split(' ')).unwrap_err();
         }
     }

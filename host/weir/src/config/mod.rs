@@ -8,7 +8,11 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde::Deserialize;
 
@@ -25,6 +29,7 @@ pub(crate) const DEFAULTS: &str = include_str!("default.toml");
 pub(crate) struct Config {
     pub(crate) runtime: Runtime,
     pub(crate) listen: Listen,
+    pub(crate) tls: Tls,
     pub(crate) admin: Admin,
     pub(crate) logging: Logging,
     pub(crate) log: Log,
@@ -49,6 +54,17 @@ pub(crate) struct Listen {
     pub(crate) mqtt_port: u16,
     pub(crate) name: String,
     pub(crate) allow_plaintext: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    pub(crate) enabled: bool,
+    pub(crate) mqtt_port: u16,
+    /// Empty: what the hub's authority makes.
+    pub(crate) certificate: PathBuf,
+    pub(crate) private_key: PathBuf,
+    pub(crate) sha1_psk_suites: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -190,23 +206,42 @@ impl Config {
         }));
         // An error about several settings together is put down to the one that was given last.
         let last = |keys: &[&str]| given.iter().rev().find(|given| keys.contains(&given.key.as_str())).cloned();
-        let listen = last(&["listen.address", "listen.allow_plaintext"]);
+        let listen = last(&["listen.address", "listen.allow_plaintext", "tls.enabled"]);
+        let files = last(&["tls.certificate", "tls.private_key"]);
         let sizes = last(&["log.segment_bytes", "log.max_bytes"]);
         let config: Self = layers::merge(DEFAULTS, given)?;
         config.check_listen().map_err(|reason| blame(listen, "listen.address", reason))?;
+        config.check_tls().map_err(|reason| blame(files, "tls.certificate", reason))?;
         config.check_log().map_err(|reason| blame(sizes, "log.max_bytes", reason))?;
         Ok(config)
     }
 
+    /// Where plain listeners are: on loopback, unless the operator lets them leave it.
+    pub(crate) fn plain_address(&self) -> IpAddr {
+        match self.listen.address {
+            address if address.is_loopback() || self.listen.allow_plaintext => address,
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        }
+    }
+
     fn check_listen(&self) -> Result<(), String> {
-        let Listen { address, allow_plaintext, .. } = self.listen;
-        if address.is_loopback() || allow_plaintext {
+        let address = self.listen.address;
+        if self.tls.enabled || self.plain_address() == address {
             return Ok(());
         }
         Err(format!(
             "plain MQTT on {address} would show passwords to everyone on the way; \
-             add --allow-plaintext if the network is trusted, or stay on 127.0.0.1"
+             add --allow-plaintext if the network is trusted, or serve TLS (tls.enabled), or stay on 127.0.0.1"
         ))
+    }
+
+    fn check_tls(&self) -> Result<(), String> {
+        let Tls { certificate, private_key, .. } = &self.tls;
+        if certificate.as_os_str().is_empty() == private_key.as_os_str().is_empty() {
+            return Ok(());
+        }
+        Err("tls.certificate and tls.private_key are given together, or neither is".to_owned())
     }
 
     fn check_log(&self) -> Result<(), String> {

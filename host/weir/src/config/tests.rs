@@ -90,20 +90,34 @@ fn a_bad_value_is_named_with_who_gave_it() {
 
 #[test]
 fn plaintext_leaves_loopback_only_when_told_to() {
-    fails(
-        "",
-        &[],
-        &[("--listen", "listen.address", "0.0.0.0")],
-        "flag --listen: setting listen.address: plain MQTT on 0.0.0.0 would show passwords to everyone on the way; \
-         add --allow-plaintext if the network is trusted, or stay on 127.0.0.1",
+    let plain = |address: &'static str, flags: &[(&str, &str, &str)]| {
+        let flags = [&[("--listen", "listen.address", address)], flags].concat();
+        load("", &[], &flags).map(|config| config.plain_address().to_string())
+    };
+    let allow = ("--allow-plaintext", "listen.allow_plaintext", "true");
+    assert_eq!(plain("::1", &[]).unwrap(), "::1");
+    assert_eq!(plain("127.0.0.9", &[]).unwrap(), "127.0.0.9");
+    assert_eq!(plain("0.0.0.0", &[]).unwrap(), "127.0.0.1");
+    assert_eq!(plain("::", &[]).unwrap(), "::1");
+    assert_eq!(plain("0.0.0.0", &[allow]).unwrap(), "0.0.0.0");
+    let without_tls = ("--set", "tls.enabled", "false");
+    assert_eq!(plain("0.0.0.0", &[without_tls, allow]).unwrap(), "0.0.0.0");
+    assert_eq!(
+        plain("0.0.0.0", &[without_tls]).unwrap_err(),
+        "flag --set: setting tls.enabled: plain MQTT on 0.0.0.0 would show passwords to everyone on the way; \
+         add --allow-plaintext if the network is trusted, or serve TLS (tls.enabled), or stay on 127.0.0.1",
     );
-    load("[listen]\naddress = '::1'", &[], &[]).unwrap();
-    load(
-        "",
+}
+
+#[test]
+fn a_certificate_comes_with_its_key() {
+    fails(
+        "[tls]\ncertificate = '/c.pem'",
         &[],
-        &[("--listen", "listen.address", "0.0.0.0"), ("--allow-plaintext", "listen.allow_plaintext", "true")],
-    )
-    .unwrap();
+        &[],
+        "FILE: setting tls.certificate: tls.certificate and tls.private_key are given together, or neither is",
+    );
+    load("[tls]\ncertificate = '/c.pem'\nprivate_key = '/c.key'", &[], &[]).unwrap();
 }
 
 #[test]

@@ -8,12 +8,15 @@ use weir_broker::{Drain, Parts, Running};
 use weir_core::Policy;
 use weir_http::{Endpoint, HttpOptions};
 use weir_log::{Clock, Log, storage::fs::Folder};
+use weir_mqtt::{Admission, Transport};
 use weir_store::Store;
 
 use super::{
     administrator, banner, engines,
     listeners::{Wanted, bind, reachable},
+    signals,
     start_error::StartError,
+    tls::Tls,
 };
 use crate::{
     cli::{
@@ -53,11 +56,23 @@ impl App {
         // Ports before data: one that is taken is found before recovery, which may take a while.
         let mqtt = bind(Wanted {
             what: "MQTT",
-            address: SocketAddr::new(config.listen.address, config.listen.mqtt_port),
+            address: SocketAddr::new(config.plain_address(), config.listen.mqtt_port),
             port_flag: "--mqtt-port",
             address_flag: "--listen",
         })
         .await?;
+        let mqtts = match config.tls.enabled {
+            true => Some(
+                bind(Wanted {
+                    what: "MQTT over TLS",
+                    address: SocketAddr::new(config.listen.address, config.tls.mqtt_port),
+                    port_flag: "--mqtts-port",
+                    address_flag: "--listen",
+                })
+                .await?,
+            ),
+            false => None,
+        };
         let http = bind(Wanted {
             what: "management",
             address: SocketAddr::new(config.admin.address, config.admin.port),
@@ -65,14 +80,19 @@ impl App {
             address_flag: "--admin-listen",
         })
         .await?;
-        let endpoints = endpoints(&mqtt, &http).map_err(StartError::Address)?;
+        let endpoints = endpoints(&mqtt, mqtts.as_ref(), &http).map_err(StartError::Address)?;
 
         let clock = Clock::system();
         let log = Log::open(Arc::new(folder), config.log_options(), clock.clone()).map_err(log_failed)?;
         let store = Store::open_with(data.path(), config.store_options()).map_err(StartError::Store)?;
         administrator::ensure(&data, &store, &clock).await?;
 
-        let targets = engines::targets(&[&mqtt, &http], &clock).map_err(StartError::Address)?;
+        let tls = Tls::open(&config, &data, &clock).await?;
+        let acceptor = tls.acceptor(&config, store.clone())?;
+        let hangup = signals::hangup().map_err(StartError::Signal)?;
+
+        let listeners: Vec<&TcpListener> = [&mqtt, &http].into_iter().chain(&mqtts).collect();
+        let targets = engines::targets(&listeners, &clock).map_err(StartError::Address)?;
 
         // Rules run from here on; what they republish reaches sessions as soon as there are any.
         let front = Drain::new();
@@ -92,12 +112,22 @@ impl App {
 
         let options = HttpOptions {
             query: engines::query(&config, log, running.broker.rules().clone()),
-            mqtt: told(&config, &endpoints),
+            mqtt: told_plain(&config, &endpoints.mqtt),
+            mqtts: endpoints.mqtts.as_ref().map(|mqtts| told(&config, mqtts)),
+            authority: tls.authority(),
             version: VERSION,
             limits: config.http_limits(),
         };
         front.spawn("management", weir_http::serve(http, running.broker.clone(), options, front.clone()));
-        front.spawn("mqtt", weir_mqtt::serve(mqtt, running.broker.clone(), front.clone()));
+        let admission = Admission::new(running.broker.limits(), running.broker.metrics());
+        let serve = |listener, transport| {
+            weir_mqtt::serve(listener, transport, admission.clone(), running.broker.clone(), front.clone())
+        };
+        front.spawn("mqtt", serve(mqtt, Transport::Plain));
+        if let Some(mqtts) = mqtts {
+            front.spawn("mqtt over tls", serve(mqtts, Transport::Tls(acceptor)));
+        }
+        front.spawn("tls files", tls.keep_fresh(hangup, front.token().clone()));
 
         // Last: whoever finds this file finds a hub that serves.
         data.write_endpoints(&endpoints)?;
@@ -106,11 +136,13 @@ impl App {
 
     /// Tells the person, or the log, where the hub is.
     pub(super) async fn announce(&self) {
-        let Endpoints { mqtt, http, .. } = &self.endpoints;
+        let Endpoints { mqtt, mqtts, http, .. } = &self.endpoints;
         let folder = self.data.path().display().to_string();
-        tracing::info!(%mqtt, %http, data = folder, version = VERSION, "serving");
+        tracing::info!(%mqtt, mqtts, %http, data = folder, version = VERSION, "serving");
         if self.config.listen.address.is_unspecified() && self.config.listen.name.is_empty() {
-            tracing::warn!("devices are told to connect to {mqtt}; say --name HOST so that they are told better");
+            tracing::warn!(
+                "devices are told to connect to loopback, and the certificate is for that alone; say --name HOST"
+            );
         }
         if self.config.logging.format == LogFormat::Json {
             return;
@@ -154,21 +186,31 @@ impl App {
 }
 
 /// Where the listeners really are: a port may have been 0.
-fn endpoints(mqtt: &TcpListener, http: &TcpListener) -> std::io::Result<Endpoints> {
+fn endpoints(mqtt: &TcpListener, mqtts: Option<&TcpListener>, http: &TcpListener) -> std::io::Result<Endpoints> {
+    let place = |listener: &TcpListener| Ok::<_, std::io::Error>(reachable(listener.local_addr()?).to_string());
     Ok(Endpoints {
         pid: std::process::id(),
         version: VERSION.to_owned(),
-        http: format!("http://{}", reachable(http.local_addr()?)),
-        mqtt: reachable(mqtt.local_addr()?).to_string(),
+        http: format!("http://{}", place(http)?),
+        mqtt: place(mqtt)?,
+        mqtts: mqtts.map(place).transpose()?,
     })
 }
 
 /// What devices are told to connect to.
-fn told(config: &Config, endpoints: &Endpoints) -> Endpoint {
-    let (host, port) = endpoints.mqtt.rsplit_once(':').unwrap_or((&endpoints.mqtt, ""));
-    let host = match config.listen.name.as_str() {
-        "" => host.trim_matches(['[', ']']),
-        name => name,
-    };
-    Endpoint { host: host.to_owned(), port: port.parse().unwrap_or(config.listen.mqtt_port) }
+fn told(config: &Config, place: &str) -> Endpoint {
+    match config.listen.name.as_str() {
+        "" => endpoint(place),
+        name => Endpoint { host: name.to_owned(), ..endpoint(place) },
+    }
+}
+
+/// The plain listener may have stayed on loopback, where no name leads.
+fn told_plain(config: &Config, place: &str) -> Endpoint {
+    if config.plain_address() == config.listen.address { told(config, place) } else { endpoint(place) }
+}
+
+fn endpoint(place: &str) -> Endpoint {
+    let (host, port) = place.rsplit_once(':').unwrap_or((place, ""));
+    Endpoint { host: host.trim_matches(['[', ']']).to_owned(), port: port.parse().unwrap_or_default() }
 }

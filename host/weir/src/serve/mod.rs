@@ -11,6 +11,7 @@ mod logging;
 mod options;
 mod signals;
 mod start_error;
+mod tls;
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -27,13 +28,16 @@ pub(crate) struct Args {
     /// Configuration file (TOML); it needs to hold only what differs from the defaults
     #[arg(long, value_name = "FILE", env = "WEIR_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
-    /// Address for devices and applications; leaving loopback needs --allow-plaintext [default: 127.0.0.1]
+    /// Address for devices and applications; beyond loopback only encrypted, unless --allow-plaintext [default: 127.0.0.1]
     #[arg(long, value_name = "ADDR")]
     listen: Option<IpAddr>,
     /// Port for MQTT; 0 for any that is free [default: 1883]
     #[arg(long, value_name = "PORT")]
     mqtt_port: Option<u16>,
-    /// Host name or address that devices are told to connect to
+    /// Port for MQTT over TLS; 0 for any that is free [default: 8883]
+    #[arg(long, value_name = "PORT")]
+    mqtts_port: Option<u16>,
+    /// Host name or address that devices are told to connect to; the hub's certificate is made for it
     #[arg(long, value_name = "HOST")]
     name: Option<String>,
     /// Let plain MQTT leave loopback: everyone on the way can read passwords
@@ -115,6 +119,7 @@ impl Args {
         let given = [
             ("--listen", "listen.address", self.listen.map(|address| address.to_string())),
             ("--mqtt-port", "listen.mqtt_port", self.mqtt_port.map(|port| port.to_string())),
+            ("--mqtts-port", "tls.mqtt_port", self.mqtts_port.map(|port| port.to_string())),
             ("--name", "listen.name", self.name),
             ("--allow-plaintext", "listen.allow_plaintext", self.allow_plaintext.then(|| "true".to_owned())),
             ("--admin-listen", "admin.address", self.admin_listen.map(|address| address.to_string())),

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the first asks for an orderly end, the second for an end.
+//! SIGTERM and SIGINT: the first asks for an orderly end, the second for an end. SIGHUP: files of TLS are read again.
 
 use std::io;
 
@@ -8,6 +8,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+}
+
+/// Asks that files be read again.
+pub(super) fn hangup() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
 }
 
 impl Signals {

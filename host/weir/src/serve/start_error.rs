@@ -4,7 +4,10 @@ use std::{error::Error, io, path::PathBuf};
 
 use weir_store::StoreError;
 
-use super::listeners::{self, Wanted};
+use super::{
+    listeners::{self, Wanted},
+    tls::TlsError,
+};
 use crate::{cli::failure::Failure, data::DataError};
 
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,10 @@ pub(super) enum StartError {
     },
     #[error("the address of a listener is unknown: {0}")]
     Address(io::Error),
+    #[error("cannot hear signals: {0}")]
+    Signal(io::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Broker(#[from] weir_broker::StartError),
 }

@@ -8,7 +8,7 @@ use weir_broker::{Broker, Drain, Limits, Parts, RuleOptions, Running};
 use weir_core::{
     Policy, RuleName, Timestamp,
     schema::Records,
-    seams::{Catalog, Evaluator, Language, RuleEvaluation, SqlError},
+    seams::{Catalog, Evaluator, Language, PeerIdentity, RuleEvaluation, SqlError},
     statement::{RuleDefinition, Statement},
 };
 use weir_log::{Clock, Log, LogOptions, storage::faulty::Faulty};
@@ -100,9 +100,14 @@ impl Hub {
 
     /// A new connection. `room` is what the stream holds in each direction before its writer must wait.
     pub(super) fn connect(&self, room: usize) -> Peer {
+        self.connect_as(PeerIdentity::None, room)
+    }
+
+    /// A new connection over a transport that has proved `peer`.
+    pub(super) fn connect_as(&self, peer: PeerIdentity, room: usize) -> Peer {
         let (ours, theirs) = tokio::io::duplex(room);
         let place = self.admission.admit("127.0.0.1".parse().unwrap()).unwrap();
-        self.front.spawn("client", client::run(theirs, self.broker.clone(), self.front.token().clone(), place));
+        self.front.spawn("client", client::run(theirs, peer, self.broker.clone(), self.front.token().clone(), place));
         Peer { io: ours }
     }
 

@@ -1,0 +1,202 @@
+//! What encrypted listeners show and believe: the hub's authority, its server certificate, and the keys of devices.
+//!
+//! The authority lives in the folder `tls` of the data folder. A device that is disabled or deleted is not let in by its
+//! certificate or its key, so neither needs a list of what was revoked.
+
+use std::{error::Error, io, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::signal::unix::Signal;
+use tokio_util::sync::CancellationToken;
+use weir_core::DeviceId;
+use weir_http::{CertificateAuthority, IssuedCertificate};
+use weir_log::Clock;
+use weir_store::Store;
+use weir_tls::{
+    Acceptor, AcceptorOptions, Authorities, Authority, AuthorityError, Certificate, CertificateError, DeviceRequest,
+    HostName, Now, Proofs, PskKey, ServerCertificate, ServerCertificates, SetupError, SharedTrust, TrustSnapshot,
+};
+
+use crate::{config::Config, data::DataFolder, serve::start_error::chain};
+
+/// How often the server certificate is looked at.
+const RENEWAL: Duration = Duration::from_secs(86_400);
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TlsError {
+    #[error("the hub's certificate authority cannot be used")]
+    Authority(#[from] AuthorityError),
+    #[error("setting listen.name: {0}")]
+    Name(#[from] weir_tls::authority::InvalidHostName),
+    #[error("cannot read the certificate {} or its private key {}", certificate.display(), private_key.display())]
+    Files { certificate: PathBuf, private_key: PathBuf, source: io::Error },
+    #[error("the certificate {} cannot be used", certificate.display())]
+    Unusable { certificate: PathBuf, source: CertificateError },
+    #[error("the hub's own authority is not one that can be trusted")]
+    Trust(#[source] CertificateError),
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error("work on certificates broke off: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+/// Cloning shares it.
+#[derive(Debug, Clone)]
+pub(super) struct Tls {
+    source: Arc<Source>,
+    shown: Arc<ServerCertificates>,
+    clock: Clock,
+}
+
+/// Where the server certificate comes from.
+#[derive(Debug)]
+struct Source {
+    authority: Authority,
+    names: Vec<HostName>,
+    /// A certificate and its key, to show instead of one that the authority makes.
+    files: Option<(PathBuf, PathBuf)>,
+    clock: Clock,
+}
+
+impl Tls {
+    /// Reads or makes the authority and the server certificate.
+    pub(super) async fn open(config: &Config, data: &DataFolder, clock: &Clock) -> Result<Self, TlsError> {
+        let (folder, clock, names) = (data.tls(), clock.clone(), names(config)?);
+        let tls = &config.tls;
+        let files =
+            (!tls.certificate.as_os_str().is_empty()).then(|| (tls.certificate.clone(), tls.private_key.clone()));
+        let opened = tokio::task::spawn_blocking(move || {
+            let authority = Authority::open(&folder, clock.now())?;
+            let source = Source { authority, names, files, clock: clock.clone() };
+            let shown = Arc::new(ServerCertificates::new(source.server_certificate()?));
+            Ok(Self { source: Arc::new(source), shown, clock })
+        });
+        opened.await?
+    }
+
+    /// Lets in whom the hub's authority vouches for, and whoever has the key of an enabled device.
+    pub(super) fn acceptor(&self, config: &Config, store: Store) -> Result<Acceptor, TlsError> {
+        let authorities =
+            Authorities::default().with_hub(self.source.authority.certificate()).map_err(TlsError::Trust)?;
+        let trust = SharedTrust::new(TrustSnapshot { authorities: Arc::new(authorities), ..TrustSnapshot::default() });
+        let keys = move |identity: &str| {
+            let device = store.device(&DeviceId::from_joined(identity)?);
+            let device = device.inspect_err(|error| tracing::warn!(%error, "a device's key cannot be looked up"));
+            device.ok()?.filter(|device| device.enabled).map(|device| PskKey::new(device.psk))
+        };
+        let proofs = Proofs { certificates: Some(Arc::new(trust)), keys: Some(Arc::new(keys)) };
+        let options = AcceptorOptions {
+            handshake_timeout: config.limits.handshake_timeout,
+            sha1_psk_suites: config.tls.sha1_psk_suites,
+            ..AcceptorOptions::default()
+        };
+        let clock = self.clock.clone();
+        Ok(Acceptor::new(options, Arc::clone(&self.shown), proofs, Now::new(move || clock.now()))?)
+    }
+
+    pub(super) fn authority(&self) -> Arc<dyn CertificateAuthority> {
+        Arc::clone(&self.source) as _
+    }
+
+    /// Reads the server certificate again on SIGHUP and once a day, which also renews one that is near its end.
+    pub(super) async fn keep_fresh(self, mut hangup: Signal, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = hangup.recv() => {}
+                () = tokio::time::sleep(RENEWAL) => {}
+            }
+            match self.reload().await {
+                Ok(certificate) => {
+                    let (names, fingerprint) = (certificate.host_names().join(", "), certificate.fingerprint());
+                    tracing::info!(names, %fingerprint, "the certificate was read again");
+                }
+                Err(error) => tracing::error!(error = chain(&error), "the certificate in use stays"),
+            }
+        }
+    }
+
+    async fn reload(&self) -> Result<Certificate, TlsError> {
+        let source = Arc::clone(&self.source);
+        let read = tokio::task::spawn_blocking(move || source.server_certificate()).await??;
+        let certificate = read.certificate().clone();
+        self.shown.replace(read, []);
+        Ok(certificate)
+    }
+}
+
+impl Source {
+    fn server_certificate(&self) -> Result<ServerCertificate, TlsError> {
+        let Some((certificate, private_key)) = self.files.clone() else {
+            return Ok(self.authority.server_certificate(&self.names, self.clock.now())?);
+        };
+        match ServerCertificate::read(&certificate, &private_key) {
+            Ok(read) => read.map_err(|source| TlsError::Unusable { certificate, source }),
+            Err(source) => Err(TlsError::Files { certificate, private_key, source }),
+        }
+    }
+}
+
+impl CertificateAuthority for Source {
+    fn certificate(&self) -> String {
+        self.authority.certificate().to_pem()
+    }
+
+    fn issue(
+        &self,
+        device: &DeviceId,
+        life: Option<Duration>,
+    ) -> Result<IssuedCertificate, Box<dyn Error + Send + Sync>> {
+        let request = DeviceRequest { life, ..DeviceRequest::new(device.clone()) };
+        let made = self.authority.issue(&request, self.clock.now())?;
+        Ok(IssuedCertificate {
+            certificate: made.certificate_pem,
+            private_key: made.private_key_pem,
+            fingerprint: made.fingerprint.to_string(),
+            serial: made.serial.to_string(),
+            expires_at: made.not_after,
+        })
+    }
+}
+
+/// Under what clients reach the hub, as far as it was told. Loopback is the authority's to add.
+fn names(config: &Config) -> Result<Vec<HostName>, TlsError> {
+    let mut names = Vec::new();
+    if !config.listen.name.is_empty() {
+        names.push(config.listen.name.parse()?);
+    }
+    let address = config.listen.address;
+    if !address.is_unspecified() {
+        names.push(HostName::Ip(address));
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Overrides;
+
+    #[tokio::test]
+    async fn the_certificate_follows_the_name_and_the_authority_stays() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (data, clock) = (DataFolder::new(temporary.path()), Clock::system());
+        let open = async |name: &str, address: &str| {
+            let flag = |key: &str, value: &str| ("--set".to_owned(), key.to_owned(), value.to_owned());
+            let flags = vec![flag("listen.name", name), flag("listen.address", address)];
+            let config = Config::load(Overrides { flags, ..Overrides::default() }).unwrap();
+            Tls::open(&config, &data, &clock).await
+        };
+        let first = open("", "0.0.0.0").await.unwrap();
+        let names = async |tls: &Tls| tls.reload().await.unwrap().host_names();
+        assert_eq!(names(&first).await, ["localhost", "127.0.0.1", "::1"]);
+        let second = open("hub.example.org", "192.0.2.1").await.unwrap();
+        let found = names(&second).await;
+        assert!(found.contains(&"hub.example.org".to_owned()) && found.contains(&"192.0.2.1".to_owned()), "{found:?}");
+        assert_eq!(first.authority().certificate(), second.authority().certificate());
+        assert!(matches!(open("not a name", "127.0.0.1").await, Err(TlsError::Name(_))));
+
+        let issued = first.authority().issue(&"A1B2C3D4E5/dev".parse().unwrap(), Some(RENEWAL)).unwrap();
+        assert!(issued.private_key.contains("PRIVATE KEY") && issued.certificate.contains("CERTIFICATE"));
+        assert!((issued.expires_at.0 - clock.now().0).abs_diff(RENEWAL.as_millis() as i64) < 60_000);
+    }
+}
