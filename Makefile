@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/weir/target
 
 .PHONY: run test
 
-# Builds the hub and serves with the defaults, from the folder `data`. The first build takes a quarter of an hour on two cores.
+# Builds the hub and serves with the defaults. The first build takes a quarter of an hour on two cores.
 run:
 	@.ci/setup run
 	cargo build --release --locked --package weir
