@@ -1,7 +1,10 @@
 //! `CAST(x AS type)` and `x::type`. A path takes the type in the payload; a value that has another is converted, and
 //! NULL where it cannot be.
 
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::{
+    compute::can_cast_types,
+    datatypes::{DataType, TimeUnit},
+};
 use sqlparser::{
     ast::{self, ArrayElemTypeDef, DataType as SqlType, ExactNumberInfo},
     tokenizer::Location,
@@ -66,6 +69,10 @@ impl Typing<'_> {
             (Kind::Time, Kind::Integer | Kind::Number) => Err(self
                 .error(inner, format!("{} is a time, and a number says no unit", written(inner)))
                 .hint("write to_unixtime(x) or extract(epoch FROM x)")),
+            (kind, to) if !can_cast_types(&typed.data_type, &data_type) => Err(self.error(
+                inner,
+                format!("{} is {} and cannot become {}", written(inner), kind.describe(), to.describe()),
+            )),
             _ => Ok(Typed::new(cast_to(typed, &data_type), data_type)),
         }
     }
