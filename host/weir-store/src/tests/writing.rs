@@ -22,15 +22,22 @@ async fn between(
     middle: impl FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
 ) -> [Result<(), StoreError>; 3] {
     let (release, held) = sync_channel::<()>(0);
+    let (started, running) = tokio::sync::oneshot::channel();
     let hold = store.write(move |_| {
+        started.send(()).ok();
         held.recv().ok();
         Ok(())
     });
-    // Futures are polled in order, and sending to the writer does not wait: the three are in its queue when it goes on.
-    let (_, before, middle, after, ()) =
-        join!(hold, store.write(insert("before")), store.write(middle), store.write(insert("after")), async {
+    let three = async {
+        // The group of the holding write is closed: none of the three can join it.
+        running.await.unwrap();
+        // Futures are polled in order, and sending to the writer does not wait: the three are in its queue when it
+        // goes on.
+        join!(store.write(insert("before")), store.write(middle), store.write(insert("after")), async {
             drop(release);
-        });
+        })
+    };
+    let (_, (before, middle, after, ())) = join!(hold, three);
     [before, middle, after]
 }
 
