@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::inbox::Bounds;
+
 /// What one client, and all together, may take of the hub.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -11,10 +13,26 @@ pub struct Limits {
     pub connections: usize,
     /// Those from one address.
     pub connections_per_address: usize,
-    /// Unacknowledged QoS 1 messages that the hub sends to one session before it waits.
-    pub inflight: usize,
+    /// Unacknowledged QoS 1 and 2 messages that the hub sends to one session before it waits.
+    pub inflight: u16,
+    /// Unacknowledged QoS 1 and 2 messages that one client may have at the hub (Receive Maximum in CONNACK).
+    pub receive_maximum: u16,
+    /// Topic aliases that one connection may use, in each direction.
+    pub topic_aliases: u16,
+    /// Sessions kept, connected or not. Beyond it no new one is opened.
+    pub sessions: usize,
+    /// Longest time that a session outlives its connection, whatever its client asks for.
+    pub session_expiry: Duration,
     /// Messages waiting for one session. Beyond it new ones are dropped and counted.
     pub inbox_messages: usize,
+    /// Bytes of the payloads of messages waiting for one session. Beyond it new ones are dropped and counted.
+    pub inbox_bytes: u64,
+    /// Age beyond which a message that waits for a session is dropped and counted.
+    pub inbox_age: Duration,
+    /// Retained messages of all topics. Beyond it a new topic's message is not retained, and counted.
+    pub retained_messages: usize,
+    /// Bytes of all retained messages, likewise.
+    pub retained_bytes: usize,
     /// Topic filters in one SUBSCRIBE.
     pub filters_per_subscribe: usize,
     /// Subscriptions of one session.
@@ -29,17 +47,36 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
+        const WEEK: Duration = Duration::from_secs(7 * 24 * 3_600);
         Self {
             payload: 256 * 1024,
             connections: 100_000,
             connections_per_address: 100_000,
             inflight: 100,
+            receive_maximum: 1_000,
+            topic_aliases: 16,
+            sessions: 200_000,
+            session_expiry: WEEK,
             inbox_messages: 100_000,
+            inbox_bytes: 64 << 20,
+            inbox_age: WEEK,
+            retained_messages: 1_000_000,
+            retained_bytes: 256 << 20,
             filters_per_subscribe: 100,
             subscriptions: 1_000,
             handshake: Duration::from_secs(10),
             keep_alive: Duration::from_secs(900),
             write_stall: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn inbox(&self) -> Bounds {
+        Bounds {
+            messages: self.inbox_messages,
+            bytes: self.inbox_bytes,
+            age: i64::try_from(self.inbox_age.as_millis()).unwrap_or(i64::MAX),
         }
     }
 }

@@ -14,14 +14,16 @@ pub mod principal;
 pub mod schema;
 pub mod seams;
 pub mod statement;
+pub mod subscription;
 pub mod topic;
 pub mod trie;
 
-pub use envelope::{Envelope, Protocol, Qos, Timestamp};
+pub use envelope::{Envelope, OwnedMessage, Protocol, Qos, Timestamp};
 pub use error::{Classify, ErrorKind};
 pub use ids::{DeviceId, DeviceName, KeyName, ProductId, RuleName, SecretName, SinkName};
 pub use offset::Offset;
 pub use policy::{Access, Denied, Policy};
 pub use principal::{Grants, Principal};
+pub use subscription::SubscriptionFilter;
 pub use topic::{Topic, TopicFilter};
 pub use trie::FilterTrie;
