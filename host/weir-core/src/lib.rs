@@ -14,6 +14,7 @@ pub mod principal;
 pub mod schema;
 pub mod seams;
 pub mod statement;
+pub mod subscription;
 pub mod topic;
 pub mod trie;
 
@@ -23,5 +24,6 @@ pub use ids::{DeviceId, DeviceName, KeyName, ProductId, RuleName, SecretName, Si
 pub use offset::Offset;
 pub use policy::{Access, Denied, Policy};
 pub use principal::{Grants, Principal};
+pub use subscription::SubscriptionFilter;
 pub use topic::{Topic, TopicFilter};
 pub use trie::FilterTrie;
