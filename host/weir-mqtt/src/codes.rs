@@ -124,7 +124,7 @@ pub fn publish_reason(kind: ErrorKind) -> Reason {
     }
 }
 
-/// SUBACK and UNSUBACK (MQTT 5 §3.9.3, §3.11.3).
+/// SUBACK (MQTT 5 §3.9.3).
 pub fn subscribe_reason(kind: ErrorKind) -> Reason {
     match kind {
         ErrorKind::Invalid => Reason::TopicFilterInvalid,
@@ -192,5 +192,55 @@ pub fn violation_reason(error: ProtocolError) -> Reason {
         E::KeepAlive => Reason::KeepAliveTimeout,
         // A stranger who said nothing is told nothing.
         E::HandshakeTimeout => Reason::Unspecified,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [ErrorKind; 9] = [
+        ErrorKind::Invalid,
+        ErrorKind::Unauthenticated,
+        ErrorKind::Forbidden,
+        ErrorKind::NotFound,
+        ErrorKind::Conflict,
+        ErrorKind::TooLarge,
+        ErrorKind::Throttled,
+        ErrorKind::Unavailable,
+        ErrorKind::Internal,
+    ];
+
+    /// A packet must not carry a reason that the specification does not list for it.
+    #[test]
+    fn every_reason_is_one_that_its_packet_may_carry() {
+        let check = |packet: &str, reason_of: fn(ErrorKind) -> Reason, allowed: &[u8]| {
+            for kind in KINDS {
+                let code = reason_of(kind) as u8;
+                assert!(allowed.contains(&code), "{packet}: {kind} is {code:#04x}");
+            }
+        };
+        let connack = [
+            0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8c, 0x90, 0x95, 0x97, 0x99, 0x9a, 0x9b,
+            0x9c, 0x9d, 0x9f,
+        ];
+        check("CONNACK", connack_reason, &connack); // [MQTT5-3.2.2-8]
+        check("PUBACK", publish_reason, &[0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99]); // [MQTT5-3.4.2-1]
+        // [MQTT5-3.9.3-2]
+        check("SUBACK", subscribe_reason, &[0x80, 0x83, 0x87, 0x8f, 0x91, 0x97]);
+        let disconnect = [
+            0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8b, 0x8d, 0x8e, 0x8f, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
+        ];
+        check("DISCONNECT", disconnect_reason, &disconnect); // [MQTT5-3.14.2-1]
+    }
+
+    #[test]
+    fn codes_of_the_wire_are_told_apart() {
+        for code in 0..=u8::MAX {
+            assert!(Reason::from_u8(code).is_none_or(|reason| reason as u8 == code));
+        }
+        assert_eq!(Reason::from_u8(0x8e), Some(Reason::SessionTakenOver));
+        assert_eq!(Reason::from_u8(1), None);
+        assert!(Reason::Unspecified.is_failure() && !Reason::NoSubscriptionExisted.is_failure());
     }
 }
