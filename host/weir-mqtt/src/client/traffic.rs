@@ -265,8 +265,8 @@ impl Client {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut granted = Vec::with_capacity(subscribe.filters.len());
-        for (filter, qos) in &subscribe.filters {
-            granted.push(self.session.subscribe(filter, *qos).await.ok());
+        for asked in &subscribe.filters {
+            granted.push(self.session.subscribe(asked.filter.filter(), asked.qos).await.ok());
         }
         self.connection.subscribed(subscribe.packet_id, &granted, wire.out());
     }
@@ -276,7 +276,7 @@ impl Client {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         for filter in &unsubscribe.filters {
-            self.session.unsubscribe(filter).await;
+            self.session.unsubscribe(filter.filter()).await;
         }
         self.connection.unsubscribed(unsubscribe.packet_id, wire.out());
     }
