@@ -101,6 +101,9 @@ async fn a_bound_that_is_reached_is_named() {
     let hurried = over(endless, options);
     let error = hurried.query("SELECT count(*) AS n FROM '#'").await.unwrap_err();
     assert!(error.to_string().starts_with("the query took longer than"), "{error}");
+    // Where nothing matches, reading ends with the query too: the runtime would wait for its thread.
+    let error = hurried.query("SELECT count(*) AS n FROM 'nothing/here'").await.unwrap_err();
+    assert!(error.to_string().starts_with("the query took longer than"), "{error}");
     let error = few.query("SELECT temp FORM '#'").await.unwrap_err();
     assert!(matches!(error, QueryError::Sql(_)), "{error}");
 }
