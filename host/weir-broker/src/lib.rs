@@ -30,6 +30,7 @@ mod tests;
 pub use auth::StoreAuthenticator;
 pub use broker::Broker;
 pub use drain::Drain;
+pub use inbox::ledger::DroppedCounts;
 pub use ingress::PublishError;
 pub use limits::Limits;
 pub use metrics::Metrics;

@@ -2,7 +2,7 @@
 
 pub use weir_store::Device;
 
-use weir_core::{DeviceId, ProductId};
+use weir_core::{DeviceId, Principal, ProductId};
 
 use super::{AdminError, check_page, products};
 use crate::{Broker, CloseReason};
@@ -31,7 +31,7 @@ pub async fn list(
 /// Deletes a device with its tokens, and ends its session.
 pub async fn delete(broker: &Broker, id: &DeviceId) -> Result<(), AdminError> {
     broker.store().delete_device(id).await?;
-    broker.close_device_sessions(id, CloseReason::Disabled);
+    broker.end_sessions(&Principal::Device(id.clone())).await;
     Ok(())
 }
 

@@ -46,7 +46,7 @@ pub async fn delete(broker: &Broker, name: &KeyName) -> Result<(), AdminError> {
         return Err(AdminError::OwnsRule { key: name.to_string(), rule: rule.name.to_string() });
     }
     broker.store().delete_key(name).await?;
-    broker.close_principal_sessions(&principal(name.clone(), key.role.clone()), CloseReason::Disabled);
+    broker.end_sessions(&principal(name.clone(), key.role.clone())).await;
     Ok(())
 }
 

@@ -128,8 +128,7 @@ impl Session {
     pub async fn subscribe(&mut self, requests: &[Subscription]) -> Vec<Result<Qos, SubscribeError>> {
         let filters: Vec<SubscriptionFilter> = requests.iter().map(|request| request.filter.clone()).collect();
         let key = self.key.clone();
-        let Some((mut count, held)) =
-            self.broker.delivery().ask(|answer| Request::Holds(key, filters, answer)).await
+        let Some((mut count, held)) = self.broker.delivery().ask(|answer| Request::Holds(key, filters, answer)).await
         else {
             return requests.iter().map(|_| Err(SubscribeError::Ended)).collect();
         };
@@ -185,8 +184,7 @@ impl Session {
         if changes.is_empty() {
             return Ok(());
         }
-        let controls: Vec<ControlRecord> =
-            changes.iter().map(|change| ControlRecord::new(&self.key, change)).collect();
+        let controls: Vec<ControlRecord> = changes.iter().map(|change| ControlRecord::new(&self.key, change)).collect();
         let records: Vec<Record<'_>> = controls.iter().map(ControlRecord::record).collect();
         let log = self.broker.log();
         let first = log.append_reserved(&records).await.map_err(|error| SubscribeError::Log(error.to_string()))?;
@@ -334,4 +332,3 @@ impl Session {
         self.line.closed()
     }
 }
-

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use weir_core::{
-    Classify, Denied, ErrorKind, OwnedMessage, Principal, Protocol, Qos, SubscriptionFilter, Timestamp,
-};
+use weir_core::{Classify, Denied, ErrorKind, OwnedMessage, Principal, Protocol, Qos, SubscriptionFilter, Timestamp};
 
 use crate::{inbox::ledger::DroppedCounts, outbound::Outbound};
 

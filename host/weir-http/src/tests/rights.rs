@@ -19,13 +19,20 @@ fn credentials(username: &str, password: &str) -> Credentials {
     Credentials { client_id: "c".to_owned(), username: Some(username.to_owned()), password, ..Credentials::default() }
 }
 
-fn session(hub: &TestHub, principal: Principal) -> Session {
-    let options = SessionOptions { client_id: "c".to_owned(), protocol: Protocol::Mqtt311, clean: true };
-    hub.broker.open_session(principal, options).unwrap()
+async fn session(hub: &TestHub, principal: Principal) -> Session {
+    let options = SessionOptions {
+        client_id: "c".to_owned(),
+        protocol: Protocol::Mqtt311,
+        clean_start: true,
+        expiry: 0,
+        receive_maximum: 20,
+        will: None,
+    };
+    hub.broker.open_session(principal, options).await.unwrap()
 }
 
-fn device_session(hub: &TestHub) -> Session {
-    session(hub, Principal::Device("A1B2C3D4E5/dev_01".parse().unwrap()))
+async fn device_session(hub: &TestHub) -> Session {
+    session(hub, Principal::Device("A1B2C3D4E5/dev_01".parse().unwrap())).await
 }
 
 async fn ends_as_disabled(session: &mut Session) {
@@ -88,7 +95,7 @@ async fn a_token_connects_its_device_until_it_expires() {
 #[tokio::test]
 async fn revoked_tokens_end_the_session() {
     let hub = TestHub::start().await;
-    let mut session = device_session(&hub);
+    let mut session = device_session(&hub).await;
     let revoked = hub.get_json("DELETE", &format!("{DEVICE}/tokens"), "").await;
     assert_eq!(revoked, json!({ "revoked": 1 }));
     ends_as_disabled(&mut session).await;
@@ -103,7 +110,7 @@ async fn a_disabled_device_is_put_out_and_kept_out() {
     let hub = TestHub::start().await;
     let made = hub.get_json("POST", &format!("{DEVICE}/tokens"), "").await;
     let shown = credentials("A1B2C3D4E5/dev_01", made["password"].as_str().unwrap());
-    let mut session = device_session(&hub);
+    let mut session = device_session(&hub).await;
     let described = hub.get_json("GET", DEVICE, "").await;
     assert_eq!(described["online"], true);
     assert_eq!(described["session"]["client_id"], "c");
@@ -126,7 +133,7 @@ async fn a_disabled_device_is_put_out_and_kept_out() {
 #[tokio::test]
 async fn a_deleted_device_is_put_out_and_forgotten() {
     let hub = TestHub::start().await;
-    let mut session = device_session(&hub);
+    let mut session = device_session(&hub).await;
     assert_eq!(hub.ask("DELETE", DEVICE, "").await.status, StatusCode::NO_CONTENT);
     ends_as_disabled(&mut session).await;
     drop(session);
@@ -141,7 +148,7 @@ async fn a_deleted_key_is_put_out_and_forgotten() {
     let hub = TestHub::start().await;
     let (name, secret) = hub.application.split_once(':').unwrap();
     let application = hub.broker.authenticate(&credentials(name, secret)).unwrap();
-    let mut session = session(&hub, application);
+    let mut session = session(&hub, application).await;
     assert_eq!(hub.ask("DELETE", "/v1/keys/app", "").await.status, StatusCode::NO_CONTENT);
     ends_as_disabled(&mut session).await;
     drop(session);
