@@ -15,7 +15,9 @@ mod inbox;
 mod ingress;
 mod limits;
 pub mod metrics;
+mod pace;
 pub mod pipeline;
+mod policy;
 mod presence;
 mod rules;
 mod session;
@@ -31,6 +33,7 @@ pub use inbox::{Outbound, OutboundRow};
 pub use ingress::PublishError;
 pub use limits::Limits;
 pub use metrics::Metrics;
+pub use pace::{Bucket, Rate};
 pub use pipeline::{Parts, Running, StartError};
 pub use rules::{ActionStatus, Applied, ApplyError, Change, ReplayError, RuleOptions, RuleRuntime, RuleStatus};
 pub use session::{

@@ -11,14 +11,18 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use weir_core::{
-    Classify, Denied, DeviceId, Envelope, ErrorKind, Offset, Principal, Protocol, Qos, Timestamp, TopicFilter,
+    Classify, Denied, DeviceId, Envelope, ErrorKind, Offset, Principal, ProductId, Protocol, Qos, Timestamp,
+    TopicFilter,
 };
 
 use crate::{
     Broker, PublishError,
     delivery::{DeliveryRequest, Subscription},
     inbox::{Entry, Inbox, InboxLedger, Outbound},
+    pace::Pace,
+    policy::{Held, KnownTopic},
     presence::{Presence, Reason},
 };
 
@@ -125,7 +129,7 @@ struct Registered {
     client_id: Arc<str>,
     protocol: Protocol,
     connected_at: Timestamp,
-    subscriptions: Arc<Mutex<Vec<TopicFilter>>>,
+    subscriptions: Held,
 }
 
 /// One client's session. Dropping it ends the session.
@@ -136,7 +140,9 @@ pub struct Session {
     registered: Registered,
     principal: Principal,
     publisher: Box<str>,
-    known_topic: String,
+    known_topic: KnownTopic,
+    /// What a device has published lately; applications have no rate.
+    pace: Pace,
     end: End,
     /// Rows taken from the inbox whose frame is still being read; kept here so that `next` may be cancelled.
     taken: Option<Entry>,
@@ -199,6 +205,26 @@ impl Sessions {
         }
     }
 
+    pub(crate) fn close_product(&self, product: &ProductId, reason: CloseReason) {
+        for (key, session) in self.open.lock().iter() {
+            if matches!(key, ClientKey::Device(device) if device.product == *product) {
+                session.inbox.close(reason);
+            }
+        }
+    }
+
+    /// The sessions of a product's devices, and what they have subscribed to.
+    pub(crate) fn of_product(&self, product: &ProductId) -> Vec<(u64, DeviceId, Held)> {
+        let open = self.open.lock();
+        let of_product = open.iter().filter_map(|(key, session)| match key {
+            ClientKey::Device(device) if device.product == *product => {
+                Some((session.id, device.clone(), Arc::clone(&session.subscriptions)))
+            }
+            _ => None,
+        });
+        of_product.collect()
+    }
+
     /// Closes the sessions that act with a key.
     pub(crate) fn close_owner(&self, principal: &str, reason: CloseReason) {
         for (key, session) in self.open.lock().iter() {
@@ -239,7 +265,8 @@ impl Session {
             registered,
             principal,
             publisher,
-            known_topic: String::new(),
+            known_topic: KnownTopic::default(),
+            pace: Pace::default(),
             end: End::default(),
             taken: None,
         })
@@ -263,7 +290,24 @@ impl Session {
         if self.closed().is_some() {
             return Err(PublishError::Ended);
         }
-        self.broker.ingress().accept(&self.principal, messages, &mut self.known_topic)
+        let limits = self.broker.limits();
+        let paced = matches!(self.principal, Principal::Device(_))
+            && (limits.device_messages.is_some() || limits.device_bytes.is_some());
+        if !paced {
+            return self.broker.ingress().accept(&self.principal, messages, &mut self.known_topic);
+        }
+        let after = self.pace.after(limits, messages, Instant::now()).map_err(|until| {
+            if messages.len() == 1 {
+                self.broker.metrics().refused_for("publish", "paced");
+            }
+            PublishError::Paced { until }
+        })?;
+        let accepted = self.broker.ingress().accept(&self.principal, messages, &mut self.known_topic);
+        // What is refused takes as much of the hub as what is not; a busy log is not the client's doing.
+        if accepted != Err(PublishError::Busy) {
+            self.pace = after;
+        }
+        accepted
     }
 
     /// Publishes the client's will: also after the session was closed, unless because its right was taken away.
@@ -281,6 +325,7 @@ impl Session {
             self.broker.metrics().refused("subscribe", error.kind());
             error
         };
+        let version = self.broker.ingress().policy.version();
         self.broker.policy().may_subscribe(&self.principal, filter).map_err(|denied| refused(denied.into()))?;
         {
             let mut subscriptions = self.registered.subscriptions.lock();
@@ -301,6 +346,14 @@ impl Session {
             qos: granted,
         };
         let done = self.broker.request(DeliveryRequest::Subscribe(subscription)).await;
+        // Whoever changes the policy ends the subscriptions there are; one that was being made meanwhile looks again.
+        if self.broker.ingress().policy.version() != version
+            && let Err(denied) = self.broker.policy().may_subscribe(&self.principal, filter)
+        {
+            let refusal = refused(denied.into());
+            self.unsubscribe(filter).await;
+            return Err(refusal);
+        }
         done.map(|_| granted).ok_or(SubscribeError::Draining)
     }
 
@@ -319,7 +372,7 @@ impl Session {
                 return SessionEvent::Close(reason);
             }
             if self.taken.is_none() {
-                self.taken = inbox.take(self.broker.limits().inflight);
+                self.taken = inbox.take(usize::from(self.broker.limits().inflight));
             }
             let Some(taken) = &self.taken else {
                 inbox.notified().await;

@@ -2,5 +2,6 @@
 //! of a few lines: what is tested is the way of a row, not SQL.
 
 mod hub;
+mod policy;
 mod rules;
 mod sessions;
