@@ -148,6 +148,10 @@ async fn a_disabled_product_puts_its_devices_out_and_keeps_them_out() {
     hub.end().await;
 }
 
+fn class(suffix: &str, publish: bool, subscribe: bool, default: bool) -> Value {
+    json!({ "suffix": suffix, "publish": publish, "subscribe": subscribe, "default": default })
+}
+
 #[tokio::test]
 async fn topic_classes_are_checked_and_shown() {
     const TOPICS: &str = "/v1/products/A1B2C3D4E5/topics";
@@ -161,7 +165,6 @@ async fn topic_classes_are_checked_and_shown() {
         assert_eq!(answer.status.as_u16(), status, "{body}");
         assert!(answer.error().1.contains(message), "{body}: {:?}", answer.error());
     }
-    let class = |suffix: &str, publish: bool, subscribe: bool, default: bool| json!({ "suffix": suffix, "publish": publish, "subscribe": subscribe, "default": default });
     let made = hub.get_json("POST", TOPICS, r#"{"suffix":"event","subscribe":true}"#).await;
     assert_eq!(made, class("event", false, true, false));
     hub.get_json("PATCH", &format!("{TOPICS}/up%2F+"), r#"{"publish":false,"subscribe":true}"#).await;
