@@ -18,7 +18,9 @@ mod line;
 mod message;
 pub mod metrics;
 mod outbound;
+mod pace;
 pub mod pipeline;
+mod policy;
 mod presence;
 mod rules;
 mod session;
@@ -35,6 +37,7 @@ pub use ingress::PublishError;
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use outbound::{Outbound, OutboundRow};
+pub use pace::{Bucket, Rate};
 pub use pipeline::{Parts, Running, StartError};
 pub use rules::{ActionStatus, Applied, ApplyError, Change, ReplayError, RuleOptions, RuleRuntime, RuleStatus};
 pub use session::{

@@ -3,6 +3,7 @@
 
 mod hub;
 mod kept;
+mod policy;
 mod retained;
 mod rules;
 mod sessions;

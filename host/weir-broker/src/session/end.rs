@@ -13,6 +13,7 @@ use crate::{
     Broker, PublishError,
     delivery::{Change, Closed, ControlRecord, Gone},
     line::Line,
+    policy::KnownTopic,
     presence::Reason,
 };
 use weir_log::Record;
@@ -131,7 +132,8 @@ impl Client {
         envelope.session = Some(&self.client_id);
         let ingress = self.broker.ingress();
         let publish = async {
-            while let Err(PublishError::Busy) = ingress.accept(&self.principal, &[envelope], &mut String::new()) {
+            while let Err(PublishError::Busy) = ingress.accept(&self.principal, &[envelope], &mut KnownTopic::default())
+            {
                 self.broker.log().ready().await;
             }
         };

@@ -14,6 +14,8 @@ use crate::{
     delivery::{Attach, Attached, Change, ControlRecord, Gone, Opened, Request},
     inbox::Inbox,
     line::Line,
+    pace::Pace,
+    policy::KnownTopic,
     presence::Reason,
 };
 
@@ -72,7 +74,8 @@ impl Session {
             expiry,
             kept,
             will: will.map(Box::new),
-            known_topic: String::new(),
+            known_topic: KnownTopic::default(),
+            pace: Pace::default(),
             received: received.into_iter().collect(),
             backlog: None,
             closed: false,

@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use weir_core::{DeviceId, Principal, Protocol, Timestamp};
+use weir_core::{DeviceId, Principal, ProductId, Protocol, Timestamp};
 
 use super::{CloseReason, SessionKey};
 use crate::{
@@ -159,6 +159,14 @@ impl Connections {
         let key = SessionKey::of(&Principal::Device(device.clone()), "");
         if let Some(connected) = self.open.lock().by_key.get(&key) {
             connected.line.close(reason);
+        }
+    }
+
+    pub(crate) fn close_product(&self, product: &ProductId, reason: CloseReason) {
+        for (key, connected) in &self.open.lock().by_key {
+            if key.device().is_some_and(|device| device.product == *product) {
+                connected.line.close(reason);
+            }
         }
     }
 

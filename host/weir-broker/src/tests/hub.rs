@@ -10,7 +10,7 @@ use arrow::array::BinaryArray;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use weir_core::{
-    Envelope, Grants, Policy, Principal, Protocol, Qos, RuleName, Timestamp,
+    Envelope, Grants, Principal, Protocol, Qos, RuleName, Timestamp,
     schema::Records,
     seams::{
         BoxFuture, Catalog, Delivery, Evaluator, Failures, Language, Outcome, Rows, RuleEvaluation, SettingError,
@@ -214,6 +214,15 @@ pub(super) fn application(subscribe: &str) -> Principal {
 
 impl Hub {
     pub(super) async fn start(storage: &Arc<dyn Storage>, folder: &Arc<TempDir>, targets: &Targets) -> Self {
+        Self::start_with(storage, folder, targets, Limits { inbox_messages: 100, ..Limits::default() }).await
+    }
+
+    pub(super) async fn start_with(
+        storage: &Arc<dyn Storage>,
+        folder: &Arc<TempDir>,
+        targets: &Targets,
+        limits: Limits,
+    ) -> Self {
         let clock = Clock::manual(Timestamp(1_700_000_000_000));
         let log = Log::open(Arc::clone(storage), LogOptions::default(), clock.clone()).unwrap();
         let store = Store::open(folder.path()).unwrap();
@@ -233,8 +242,7 @@ impl Hub {
             log,
             store,
             clock: clock.clone(),
-            policy: Policy::default(),
-            limits: Limits { inbox_messages: 100, ..Limits::default() },
+            limits,
             rules: RuleOptions { checkpoint: Duration::from_millis(20), ..RuleOptions::default() },
             language: Arc::new(Lines::default()),
             targets: Box::new(move |_publisher| vec![Arc::new(TestKind(kinds))]),

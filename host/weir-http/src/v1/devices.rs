@@ -62,6 +62,8 @@ struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     psk: Option<String>,
     enabled: bool,
+    /// Whether the devices of its product may connect at all.
+    product_enabled: bool,
     created_at: Timestamp,
 }
 
@@ -98,6 +100,7 @@ impl Shown {
             device: device.id.device,
             psk: None,
             enabled: device.enabled,
+            product_enabled: device.product_enabled,
             created_at: device.created_at,
         }
     }
