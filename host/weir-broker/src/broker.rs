@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+use tokio::sync::oneshot;
 use weir_core::{
-    Classify, Denied, DeviceId, Envelope, Offset, Policy, Principal, Qos, SubscriptionFilter, TopicFilter,
+    Classify, Denied, DeviceId, Envelope, Offset, Policy, Principal, ProductId, Qos, TopicFilter,
     seams::{AuthError, Authenticator, BoxFuture, Credentials, Outcome, Publisher, Republish},
 };
 use weir_log::{AppendError, Clock, Log, Record};
@@ -14,6 +15,7 @@ use crate::{
     SessionStatus, Tail,
     delivery::{Change, ControlRecord, DeliveryHandle, Request},
     ingress::Ingress,
+    policy::KnownTopic,
     presence::Presence,
     session::{Connections, SessionKey},
 };
@@ -84,8 +86,9 @@ impl Broker {
         &self.0.rules
     }
 
-    pub fn policy(&self) -> &Policy {
-        &self.0.ingress.policy
+    /// The policy in force now.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.0.ingress.policy.load())
     }
 
     pub fn draining(&self) -> bool {
@@ -117,7 +120,7 @@ impl Broker {
     /// Publishes one message for an API. Answers when it is durable, or appended if its quality of service is 0.
     pub async fn publish(&self, principal: &Principal, message: Envelope<'_>) -> Result<Offset, PublishError> {
         let offset = loop {
-            match self.0.ingress.accept(principal, &[message], &mut String::new()) {
+            match self.0.ingress.accept(principal, &[message], &mut KnownTopic::default()) {
                 Err(PublishError::Busy) => self.log().ready().await,
                 accepted => break accepted?,
             }
@@ -167,6 +170,11 @@ impl Broker {
         self.connections().close_device(device, reason);
     }
 
+    /// Ends the live connections of a product's devices.
+    pub fn close_product_sessions(&self, product: &ProductId, reason: CloseReason) {
+        self.connections().close_product(product, reason);
+    }
+
     /// Ends the live connections that act with a key.
     pub fn close_principal_sessions(&self, principal: &Principal, reason: CloseReason) {
         self.connections().close_owner(&principal.to_string(), reason);
@@ -182,11 +190,15 @@ impl Broker {
         }
     }
 
-    /// Ends subscriptions that are not allowed any more: `allowed` is asked of whom and what each is.
-    pub async fn recheck_subscriptions(&self, allowed: impl Fn(&str, &SubscriptionFilter) -> bool) {
+    /// Ends those subscriptions of a product's devices that the policy does not allow any more. What was put into their
+    /// inboxes before is still delivered: it was allowed when it was accepted.
+    pub(crate) async fn recheck_subscriptions(&self, product: &ProductId) {
         let subscriptions = self.delivery().ask(Request::Subscriptions).await.unwrap_or_default();
+        let policy = self.policy();
         for (key, filter) in subscriptions {
-            if !allowed(key.owner(), &filter) {
+            let Some(device) = key.device().filter(|device| device.product == *product) else { continue };
+            if policy.may_subscribe(&Principal::Device(device), filter.filter()).is_err() {
+                self.metrics().refused_for("subscription", "policy_changed");
                 self.write(&key, &Change::Unsubscribed { connection: None, filter }).await;
             }
         }
@@ -208,13 +220,27 @@ impl Broker {
     pub(crate) fn still_known(&self, principal: &Principal) -> bool {
         match principal {
             Principal::Device(device) => {
-                self.store().device(device).is_ok_and(|known| known.is_some_and(|device| device.enabled))
+                self.store().device(device).is_ok_and(|known| known.is_some_and(|device| device.may_connect()))
             }
             Principal::Application { key, .. } | Principal::Administrator(key) => {
                 self.store().key_role(key).is_ok_and(|role| role.is_some())
             }
             Principal::Rule { .. } => true,
         }
+    }
+
+    /// Runs a change to its end even if whoever asked for it goes away, as when an HTTP connection breaks: a right that is
+    /// taken away in the store must not live on in a session. `None` if the change panicked.
+    pub(crate) async fn complete<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        change: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (done, answer) = oneshot::channel();
+        self.0.front.spawn(name, async move {
+            let _nobody_may_wait = done.send(change.await);
+        });
+        answer.await.ok()
     }
 
     pub(crate) fn ingress(&self) -> &Ingress {
@@ -283,7 +309,7 @@ impl LogPublisher {
         if size > limit {
             return rejected(PublishError::TooLarge { size, limit }.to_string());
         }
-        match self.ingress.policy.may_publish(owner, &message.topic) {
+        match self.ingress.policy.load().may_publish(owner, &message.topic) {
             Ok(()) => Outcome::Delivered,
             Err(denied) => rejected(denied.to_string()),
         }

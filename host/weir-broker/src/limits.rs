@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::inbox::Bounds;
+use crate::{Rate, inbox::Bounds};
 
 /// What one client, and all together, may take of the hub.
 #[derive(Debug, Clone)]
@@ -13,6 +13,14 @@ pub struct Limits {
     pub connections: usize,
     /// Those from one address.
     pub connections_per_address: usize,
+    /// New connections of all listeners for MQTT. Beyond it one is closed before a byte of it is read.
+    pub connects: Option<Rate>,
+    /// Those from one address.
+    pub connects_per_address: Option<Rate>,
+    /// Messages that one device publishes. Beyond it the device is not read from until the rate allows; nothing is lost.
+    pub device_messages: Option<Rate>,
+    /// Bytes of their topics and payloads; likewise.
+    pub device_bytes: Option<Rate>,
     /// Unacknowledged QoS 1 and 2 messages that the hub sends to one session before it waits.
     pub inflight: u16,
     /// Unacknowledged QoS 1 and 2 messages that one client may have at the hub (Receive Maximum in CONNACK).
@@ -21,6 +29,8 @@ pub struct Limits {
     pub topic_aliases: u16,
     /// Sessions kept, connected or not. Beyond it no new one is opened.
     pub sessions: usize,
+    /// Those of one application's key.
+    pub sessions_per_key: usize,
     /// Longest time that a session outlives its connection, whatever its client asks for.
     pub session_expiry: Duration,
     /// Messages waiting for one session. Beyond it new ones are dropped and counted.
@@ -37,6 +47,8 @@ pub struct Limits {
     pub filters_per_subscribe: usize,
     /// Subscriptions of one session.
     pub subscriptions: usize,
+    /// Topic classes that one product may have beside the defaults.
+    pub topics_per_product: usize,
     /// Time from accepting a connection to its CONNECT.
     pub handshake: Duration,
     /// Silence after which the operating system probes a connection whose client promised no keep-alive, or a longer one.
@@ -52,10 +64,15 @@ impl Default for Limits {
             payload: 256 * 1024,
             connections: 100_000,
             connections_per_address: 100_000,
+            connects: Rate::new(5_000, 100_000),
+            connects_per_address: Rate::new(1_000, 20_000),
+            device_messages: Rate::new(1_000, 10_000),
+            device_bytes: Rate::new(1 << 20, 16 << 20),
             inflight: 100,
             receive_maximum: 1_000,
             topic_aliases: 16,
             sessions: 200_000,
+            sessions_per_key: 10_000,
             session_expiry: WEEK,
             inbox_messages: 100_000,
             inbox_bytes: 64 << 20,
@@ -64,6 +81,7 @@ impl Default for Limits {
             retained_bytes: 256 << 20,
             filters_per_subscribe: 100,
             subscriptions: 1_000,
+            topics_per_product: 100,
             handshake: Duration::from_secs(10),
             keep_alive: Duration::from_secs(900),
             write_stall: Duration::from_secs(30),

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::session::CloseReason;
 
@@ -12,11 +12,13 @@ pub(crate) struct Line {
     pub(crate) id: u64,
     closed: OnceLock<CloseReason>,
     notify: Notify,
+    /// Opened when the connection has let go of its session.
+    released: Semaphore,
 }
 
 impl Line {
     pub(crate) fn new(id: u64) -> Self {
-        Self { id, closed: OnceLock::new(), notify: Notify::new() }
+        Self { id, closed: OnceLock::new(), notify: Notify::new(), released: Semaphore::new(0) }
     }
 
     /// The first reason stands.
@@ -31,6 +33,16 @@ impl Line {
 
     pub(crate) fn wake(&self) {
         self.notify.notify_one();
+    }
+
+    /// The connection has nothing more to do with its session.
+    pub(crate) fn release(&self) {
+        self.released.close();
+    }
+
+    pub(crate) async fn released(&self) {
+        // A closed semaphore refuses everybody.
+        let _refused = self.released.acquire().await;
     }
 
     pub(crate) async fn notified(&self) {

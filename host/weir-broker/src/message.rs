@@ -95,7 +95,8 @@ impl KeptMessage {
 
     /// `None` if the bytes are not what [`KeptMessage::encode`] made.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let stored: Stored<'_> = postcard::from_bytes(bytes).ok().filter(|stored: &Stored<'_>| stored.version == VERSION)?;
+        let stored: Stored<'_> =
+            postcard::from_bytes(bytes).ok().filter(|stored: &Stored<'_>| stored.version == VERSION)?;
         let mut message =
             OwnedMessage::new(stored.topic.parse().ok()?, Qos::from_u8(stored.qos)?, stored.payload.to_vec());
         message.retain = stored.retain;

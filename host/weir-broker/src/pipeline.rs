@@ -45,6 +45,7 @@ use crate::{
     broker::{Ailment, Inner, LogPublisher},
     delivery::DeliveryParts,
     ingress::Ingress,
+    policy::PolicyInForce,
     presence::presence,
     rules::{Head, Shared, Table},
     session::Connections,
@@ -58,7 +59,6 @@ pub struct Parts {
     pub log: Log,
     pub store: Store,
     pub clock: Clock,
-    pub policy: Policy,
     pub limits: Limits,
     pub rules: RuleOptions,
     pub language: Arc<dyn Language>,
@@ -83,6 +83,8 @@ pub enum StartError {
     Sessions(#[source] StoreError),
     #[error("the progress of rules cannot be read")]
     Progress(#[source] StoreError),
+    #[error("the topic classes of products cannot be read")]
+    Topics(#[source] StoreError),
     #[error("the stored rules cannot be read")]
     Rules(#[source] ApplyError),
 }
@@ -96,11 +98,16 @@ impl std::fmt::Debug for Parts {
 impl Parts {
     /// Starts Delivery and the rules. Front-ends may serve as soon as this returns.
     pub async fn start(self) -> Result<Running, StartError> {
-        let Self { log, store, clock, policy, limits, rules: options, language, targets, front } = self;
+        let Self { log, store, clock, limits, rules: options, language, targets, front } = self;
         let metrics = Metrics::default();
         let (actions_drain, rules_drain, delivery_drain) = (Drain::new(), Drain::new(), Drain::new());
 
         let ailment = Ailment::default();
+        let mut policy = Policy::default();
+        for (product, classes) in store.all_topics().await.map_err(StartError::Topics)? {
+            policy.set_classes(product, classes);
+        }
+        let policy = PolicyInForce::new(policy);
 
         // Sessions first: they are as they were before anybody can reach them.
         let delivery = DeliveryParts {

@@ -20,9 +20,9 @@ pub mod trie;
 
 pub use envelope::{Envelope, OwnedMessage, Protocol, Qos, Timestamp};
 pub use error::{Classify, ErrorKind};
-pub use ids::{DeviceId, DeviceName, KeyName, ProductId, RuleName, SecretName, SinkName};
+pub use ids::{DeviceId, DeviceName, KeyName, ProductId, RuleName, SecretName, SinkName, TopicSuffix};
 pub use offset::Offset;
-pub use policy::{Access, Denied, Policy};
+pub use policy::{Access, Denied, Policy, TopicClass};
 pub use principal::{Grants, Principal};
 pub use subscription::SubscriptionFilter;
 pub use topic::{Topic, TopicFilter};

@@ -23,6 +23,7 @@ mod sinks;
 mod snapshots;
 mod store;
 mod tokens;
+mod topics;
 mod vault;
 mod writer;
 

@@ -89,7 +89,12 @@ impl Delivery {
 
     fn opened(&mut self, key: &SessionKey, opened: &Opened, now: Timestamp) {
         let goes_on = |session: &&mut SessionState| {
-            session.kept && !opened.clean && session.client_id == opened.client_id && !session.is_expired(now)
+            // One that is not to outlive its connection has not, whatever it is that has replaced it.
+            session.kept
+                && session.expiry > 0
+                && !opened.clean
+                && session.client_id == opened.client_id
+                && !session.is_expired(now)
         };
         if let Some(session) = self.sessions.get_mut(key).filter(goes_on) {
             session.connection = opened.connection;

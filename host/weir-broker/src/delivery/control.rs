@@ -112,9 +112,7 @@ impl ControlRecord {
                 (Kind::Unsubscribed, filter.to_string(), json(&Connection { connection: *connection }))
             }
             Change::Received(number) => (Kind::Received, String::new(), json(&Number { number: *number })),
-            Change::Released(packet_id) => {
-                (Kind::Released, String::new(), json(&Identifier { packet_id: *packet_id }))
-            }
+            Change::Released(packet_id) => (Kind::Released, String::new(), json(&Identifier { packet_id: *packet_id })),
         };
         Self { kind, key: key.clone(), topic, payload }
     }

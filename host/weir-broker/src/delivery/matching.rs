@@ -189,11 +189,7 @@ mod tests {
         assert_eq!(index.takers("a/b").sessions[0].own, Some(None)); // [MQTT5-3.8.3-3]
         index.insert(1, &subscription("a/+", 1, Some(2), false));
         let takers = index.takers("a/b");
-        let own = Manner {
-            qos: Qos::AtLeastOnce,
-            retain_as_published: false,
-            identifiers: Some(Arc::new(vec![2])),
-        };
+        let own = Manner { qos: Qos::AtLeastOnce, retain_as_published: false, identifiers: Some(Arc::new(vec![2])) };
         assert_eq!(takers.sessions[0].own, Some(Some(own)));
         assert_eq!(takers.sessions[0].manner.qos, Qos::ExactlyOnce);
     }

@@ -29,7 +29,7 @@ use weir_log::{Clock, Durable, Frame, Log, ReadError, Reader};
 use weir_store::{Store, StoreError};
 
 pub(crate) use self::{
-    control::{Change, ControlRecord, Opened},
+    control::{Change, Closed, ControlRecord, Opened},
     state::{Attach, Attached, DeliveryHandle, DeliveryState, Described, Gone, Request},
 };
 use self::{
@@ -269,7 +269,6 @@ impl Delivery {
     fn act_on(&mut self, frame: &Arc<Frame>) {
         self.deliver(frame);
         self.position = frame.next;
-        self.state.set_position(frame.next);
         while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() < frame.next) {
             for waiting in first.remove() {
                 match waiting {

@@ -117,21 +117,13 @@ impl Retained {
         let (mut rows, mut removed) = (Vec::new(), Vec::new());
         for topic in std::mem::take(&mut self.changed) {
             match self.topics.get(&topic) {
-                Some(message) => rows.push(RetainedRow {
-                    topic: topic.into(),
-                    offset: message.offset,
-                    message: message.encode(),
-                }),
+                Some(message) => {
+                    rows.push(RetainedRow { topic: topic.into(), offset: message.offset, message: message.encode() })
+                }
                 None => removed.push(topic.into()),
             }
         }
         (rows, removed)
-    }
-
-    /// A step with these could not be stored: they have changed still.
-    pub(super) fn put_back(&mut self, rows: &[RetainedRow], removed: &[String]) {
-        let topics = rows.iter().map(|row| &row.topic).chain(removed);
-        self.changed.extend(topics.map(|topic| topic.as_str().into()));
     }
 }
 

@@ -6,11 +6,7 @@ use serde::{Deserialize, Serialize};
 use weir_core::{Offset, Qos, SubscriptionFilter};
 use weir_store::{DeliveryStep, KeptRow, SavedDelivery, SessionRow, SharedQueueRow};
 
-use super::{
-    Delivery,
-    control::Opened,
-    sessions::SessionState,
-};
+use super::{Delivery, control::Opened, sessions::SessionState};
 use crate::{
     inbox::{
         Inbox, SavedRow,
@@ -99,7 +95,13 @@ impl Delivery {
             self.restore_session(row);
         }
         // A queue without members has nobody to give its messages to.
-        let empty: Vec<SubscriptionFilter> = self.sessions.shared.iter().filter(|(_, shared)| shared.members.is_empty()).map(|(_, shared)| shared.filter.clone()).collect();
+        let empty: Vec<SubscriptionFilter> = self
+            .sessions
+            .shared
+            .iter()
+            .filter(|(_, shared)| shared.members.is_empty())
+            .map(|(_, shared)| shared.filter.clone())
+            .collect();
         empty.iter().for_each(|filter| self.unfile_shared(filter));
     }
 
@@ -115,8 +117,7 @@ impl Delivery {
         let known = ledger.enqueued.saturating_sub(settled);
         ledger.acknowledged += known.saturating_sub(rows.len() as u64);
         let inbox = Inbox::restored(self.bounds, self.metrics.clone(), ledger, row.next, rows);
-        let opened =
-            Opened { connection: row.connection, client_id: row.client_id, clean: false, expiry: row.expiry };
+        let opened = Opened { connection: row.connection, client_id: row.client_id, clean: false, expiry: row.expiry };
         let mut session = SessionState::new(SessionKey::parse(&row.key), &opened, Arc::new(inbox), true);
         session.offline_since = row.offline_since;
         session.received = row.received.into_iter().collect();

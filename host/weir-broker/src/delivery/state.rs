@@ -73,13 +73,12 @@ pub(crate) enum Request {
 pub(crate) struct Gone {
     pub(crate) key: SessionKey,
     pub(crate) connection: u64,
-    /// Seconds to keep the session from now on, if it changed its mind.
-    pub(crate) expiry: Option<u32>,
+    /// Whether it has written down that it is gone.
+    pub(crate) is_written: bool,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct DeliveryState {
-    position: AtomicU64,
     /// The log keeps everything from here.
     floor: AtomicU64,
     /// What the store has is of this position.
@@ -93,16 +92,7 @@ pub(crate) struct DeliveryState {
 impl DeliveryState {
     pub(crate) fn at(position: Offset) -> Self {
         let all = || AtomicU64::new(position.0);
-        Self { position: all(), floor: all(), saved: all(), ..Self::default() }
-    }
-
-    /// One past the last record delivered.
-    pub(crate) fn position(&self) -> Offset {
-        Offset(self.position.load(Ordering::Acquire))
-    }
-
-    pub(super) fn set_position(&self, position: Offset) {
-        self.position.store(position.0, Ordering::Release);
+        Self { floor: all(), saved: all(), ..Self::default() }
     }
 
     /// What lies before is neither needed to deliver what waits nor to start again.

@@ -93,16 +93,19 @@ impl Delivery {
     /// Connections that are gone.
     pub(super) fn let_go(&mut self) {
         let gone = std::mem::take(&mut *self.state.gone.lock());
-        for Gone { key, connection, expiry } in gone {
+        for Gone { key, connection, is_written } in gone {
             let Some(place) = self.sessions.place(&key) else { continue };
             let Some(session) = self.sessions.slots.get(place) else { continue };
             session.inbox.detach(connection);
             self.wake_groups(place);
-            let Some(session) = self.sessions.slots.get(place).filter(|session| session.connection == connection) else {
+            let Some(session) = self.sessions.slots.get(place).filter(|session| session.connection == connection)
+            else {
                 continue;
             };
             if session.kept {
-                self.tell(&key, &Change::Closed(Closed { connection, expiry }));
+                if !is_written {
+                    self.tell(&key, &Change::Closed(Closed { connection, expiry: None }));
+                }
             } else {
                 self.end(place);
             }

@@ -38,12 +38,12 @@ impl Dropped {
 
 /// Counts of one session: `enqueued = acknowledged + expired + dropped + pending`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ledger {
-    pub enqueued: u64,
+pub(crate) struct Ledger {
+    pub(crate) enqueued: u64,
     /// Those at QoS 0 count when they are handed to the connection.
-    pub acknowledged: u64,
-    pub expired: u64,
-    pub dropped: DroppedCounts,
+    pub(crate) acknowledged: u64,
+    pub(crate) expired: u64,
+    pub(crate) dropped: DroppedCounts,
 }
 
 /// Messages that were dropped, by reason.

@@ -11,9 +11,6 @@ pub(crate) mod queue;
 pub(crate) mod shared;
 mod take;
 
-#[cfg(test)]
-mod tests;
-
 use std::{collections::VecDeque, sync::Arc};
 
 use parking_lot::Mutex;
@@ -56,8 +53,7 @@ impl Bounds {
             Moment::Live => 1,
             Moment::Replay => 2,
         };
-        queue.len() >= self.messages.saturating_mul(slack)
-            || queue.bytes() >= self.bytes.saturating_mul(slack as u64)
+        queue.len() >= self.messages.saturating_mul(slack) || queue.bytes() >= self.bytes.saturating_mul(slack as u64)
     }
 }
 

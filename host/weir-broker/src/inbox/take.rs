@@ -58,8 +58,7 @@ impl State {
     /// Whether the session's own first row may be sent: the window is open, and its identifier is not in flight.
     fn may_send(&self, row: &Row) -> bool {
         let oldest = self.inflight.front().map_or(row.number, |inflight| inflight.row.number);
-        !row.is_confirmed()
-            || (self.has_room() && row.number.saturating_sub(oldest) < u64::from(OWN_IDENTIFIERS))
+        !row.is_confirmed() || (self.has_room() && row.number.saturating_sub(oldest) < u64::from(OWN_IDENTIFIERS))
     }
 
     /// An identifier for a message of a shared subscription.
@@ -88,9 +87,7 @@ impl Inbox {
         let state = &mut *state;
         if let Some(row) = state.queue.front().filter(|row| state.may_send(row)) {
             return match row.place.clone() {
-                Place::Log(offset) => {
-                    Front::Log { offset, frame: state.queue.frame_of(offset), origin: Origin::Own }
-                }
+                Place::Log(offset) => Front::Log { offset, frame: state.queue.frame_of(offset), origin: Origin::Own },
                 Place::Held(message) => Front::Held { message, origin: Origin::Own },
                 Place::Stored => Front::Stored { number: row.number, origin: Origin::Own },
             };
@@ -121,7 +118,8 @@ impl Inbox {
         }
         let state = &mut *state;
         let mut rows = Vec::new();
-        let is_inside = |row: &Row| matches!(row.place, Place::Log(offset) if offset >= frame.first && offset < frame.next);
+        let is_inside =
+            |row: &Row| matches!(row.place, Place::Log(offset) if offset >= frame.first && offset < frame.next);
         loop {
             let row = match origin {
                 Origin::Own => {
@@ -316,9 +314,8 @@ impl Inbox {
     /// The number of the QoS 2 message that is in flight with this identifier.
     pub(crate) fn in_flight(&self, line: &Line, identifier: u16) -> Option<u64> {
         let state = self.state.lock();
-        let is_meant = |inflight: &&Inflight| {
-            inflight.row.qos == Qos::ExactlyOnce && packet_id(inflight.row.number) == identifier
-        };
+        let is_meant =
+            |inflight: &&Inflight| inflight.row.qos == Qos::ExactlyOnce && packet_id(inflight.row.number) == identifier;
         let found = state.inflight.iter().find(is_meant)?;
         state.has(line).then_some(found.row.number)
     }

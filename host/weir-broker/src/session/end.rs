@@ -9,9 +9,16 @@ use super::{
     CloseReason, End, Session, SessionKey, Will,
     registry::{Delayed, Fate},
 };
-use crate::{Broker, PublishError, delivery::Gone, line::Line, presence::Reason};
+use crate::{
+    Broker, PublishError,
+    delivery::{Change, Closed, ControlRecord, Gone},
+    line::Line,
+    policy::KnownTopic,
+    presence::Reason,
+};
+use weir_log::Record;
 
-/// How long a will may wait for room in the log.
+/// How long a will, or the end itself, may wait for room in the log.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Session {
@@ -45,25 +52,36 @@ impl Session {
         if let Some(will) = will {
             client.send_or_delay(*will, kept_for).await;
         }
-        self.release_hold(reason, expiry);
+        let is_written = self.kept && self.write_end(expiry).await;
+        self.release_hold(reason, is_written);
     }
 
-    fn release_hold(&mut self, reason: Reason, expiry: Option<u32>) {
+    /// Writes down that the connection is gone. Says whether it could be.
+    async fn write_end(&self, expiry: Option<u32>) -> bool {
+        let limit = u32::try_from(self.broker.limits().session_expiry.as_secs()).unwrap_or(u32::MAX);
+        let closed = Closed { connection: self.line.id, expiry: expiry.map(|expiry| expiry.min(limit)) };
+        let control = ControlRecord::new(&self.key, &Change::Closed(closed));
+        let records: [Record<'_>; 1] = [control.record()];
+        let appended = timeout(PATIENCE, self.broker.log().append_reserved(&records)).await;
+        appended.is_ok_and(|appended| appended.is_ok())
+    }
+
+    fn release_hold(&mut self, reason: Reason, is_written: bool) {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
         let broker = &self.broker;
         let open = broker.connections().remove(&self.key, &self.line, &self.principal, reason, broker.presence());
         broker.metrics().sessions(open);
-        let limit = u32::try_from(broker.limits().session_expiry.as_secs()).unwrap_or(u32::MAX);
-        let expiry = expiry.map(|expiry| expiry.min(limit));
-        broker.delivery().state.tell_gone(Gone { key: self.key.clone(), connection: self.line.id, expiry });
+        let gone = Gone { key: self.key.clone(), connection: self.line.id, is_written };
+        broker.delivery().state.tell_gone(gone);
+        self.line.release();
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.release_hold(Reason::Disconnected, None);
+        self.release_hold(Reason::Disconnected, false);
     }
 }
 
@@ -114,7 +132,8 @@ impl Client {
         envelope.session = Some(&self.client_id);
         let ingress = self.broker.ingress();
         let publish = async {
-            while let Err(PublishError::Busy) = ingress.accept(&self.principal, &[envelope], &mut String::new()) {
+            while let Err(PublishError::Busy) = ingress.accept(&self.principal, &[envelope], &mut KnownTopic::default())
+            {
                 self.broker.log().ready().await;
             }
         };

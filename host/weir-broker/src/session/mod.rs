@@ -11,6 +11,7 @@ mod registry;
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use tokio::time::Instant;
 use weir_core::{Classify, Envelope, Offset, Principal, Protocol, Qos, SubscriptionFilter};
 use weir_log::{AppendError, Frame, Reader, Record};
 
@@ -26,6 +27,8 @@ use crate::{
     line::Line,
     message::KeptMessage,
     outbound::{Outbound, OutboundRow},
+    pace::Pace,
+    policy::KnownTopic,
 };
 
 /// One client's hold on its session. Dropping it is the network going away.
@@ -44,7 +47,9 @@ pub struct Session {
     /// Whether the log knows of the session.
     kept: bool,
     will: Option<Box<Will>>,
-    known_topic: String,
+    known_topic: KnownTopic,
+    /// What a device has published lately; applications have no rate.
+    pace: Pace,
     /// Identifiers of QoS 2 messages that the client has not released.
     received: BTreeSet<u16>,
     /// Where the backlog is read, while there is one that is not in memory.
@@ -92,7 +97,7 @@ impl Session {
             return Err(PublishError::Ended);
         }
         if messages.iter().all(|message| message.qos < Qos::ExactlyOnce) {
-            return self.broker.ingress().accept(&self.principal, messages, &mut self.known_topic);
+            return self.accept(messages);
         }
         let exactly_once = |message: &Envelope<'_>| message.packet_id.filter(|_| message.qos == Qos::ExactlyOnce);
         let mut new = Vec::with_capacity(messages.len());
@@ -106,10 +111,32 @@ impl Session {
         let offset = match new.is_empty() {
             // All were appended before, so what is appended by now says when they are durable.
             true => Offset(self.broker.log().appended().0.saturating_sub(1)),
-            false => self.broker.ingress().accept(&self.principal, &new, &mut self.known_topic)?,
+            false => self.accept(&new)?,
         };
         self.received.append(&mut identifiers);
         Ok(offset)
+    }
+
+    /// Accepts messages at the pace that the client may have.
+    fn accept(&mut self, messages: &[Envelope<'_>]) -> Result<Offset, PublishError> {
+        let limits = self.broker.limits();
+        let paced = matches!(self.principal, Principal::Device(_))
+            && (limits.device_messages.is_some() || limits.device_bytes.is_some());
+        if !paced {
+            return self.broker.ingress().accept(&self.principal, messages, &mut self.known_topic);
+        }
+        let after = self.pace.after(limits, messages, Instant::now()).map_err(|until| {
+            if messages.len() == 1 {
+                self.broker.metrics().refused_for("publish", "paced");
+            }
+            PublishError::Paced { until }
+        })?;
+        let accepted = self.broker.ingress().accept(&self.principal, messages, &mut self.known_topic);
+        // What is refused takes as much of the hub as what is not; a busy log is not the client's doing.
+        if accepted != Err(PublishError::Busy) {
+            self.pace = after;
+        }
+        accepted
     }
 
     /// The client releases the identifier of a QoS 2 message (PUBREL). Answer (PUBCOMP) when the record at the offset
@@ -128,18 +155,18 @@ impl Session {
     pub async fn subscribe(&mut self, requests: &[Subscription]) -> Vec<Result<Qos, SubscribeError>> {
         let filters: Vec<SubscriptionFilter> = requests.iter().map(|request| request.filter.clone()).collect();
         let key = self.key.clone();
-        let Some((mut count, held)) =
-            self.broker.delivery().ask(|answer| Request::Holds(key, filters, answer)).await
+        let Some((mut count, held)) = self.broker.delivery().ask(|answer| Request::Holds(key, filters, answer)).await
         else {
             return requests.iter().map(|_| Err(SubscribeError::Ended)).collect();
         };
         let limit = self.broker.limits().subscriptions;
+        let (version, policy) = (self.broker.ingress().policy.version(), self.broker.policy());
         let mut changes = Vec::new();
         let mut answers: Vec<Result<Qos, SubscribeError>> = requests
             .iter()
             .zip(held)
             .map(|(request, held)| {
-                self.broker.policy().may_subscribe(&self.principal, request.filter.filter())?;
+                policy.may_subscribe(&self.principal, request.filter.filter())?;
                 count += usize::from(!held);
                 if count > limit && !held {
                     return Err(SubscribeError::TooMany { limit });
@@ -157,10 +184,27 @@ impl Session {
         if let Err(error) = self.note_all(&changes).await {
             answers.iter_mut().filter(|answer| answer.is_ok()).for_each(|answer| *answer = Err(error.clone()));
         }
+        // Whoever changes the policy ends the subscriptions there are; one that was being made meanwhile looks again.
+        if self.broker.ingress().policy.version() != version {
+            self.look_again(requests, &mut answers).await;
+        }
         for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
             self.broker.metrics().refused("subscribe", error.kind());
         }
         answers
+    }
+
+    /// Ends what was granted and is not allowed any more.
+    async fn look_again(&mut self, requests: &[Subscription], answers: &mut [Result<Qos, SubscribeError>]) {
+        let policy = self.broker.policy();
+        for (request, answer) in requests.iter().zip(answers) {
+            if let Err(denied) = policy.may_subscribe(&self.principal, request.filter.filter())
+                && answer.is_ok()
+            {
+                self.unsubscribe(std::slice::from_ref(&request.filter)).await;
+                *answer = Err(denied.into());
+            }
+        }
     }
 
     /// Says for each whether there was such a subscription.
@@ -185,8 +229,7 @@ impl Session {
         if changes.is_empty() {
             return Ok(());
         }
-        let controls: Vec<ControlRecord> =
-            changes.iter().map(|change| ControlRecord::new(&self.key, change)).collect();
+        let controls: Vec<ControlRecord> = changes.iter().map(|change| ControlRecord::new(&self.key, change)).collect();
         let records: Vec<Record<'_>> = controls.iter().map(ControlRecord::record).collect();
         let log = self.broker.log();
         let first = log.append_reserved(&records).await.map_err(|error| SubscribeError::Log(error.to_string()))?;
@@ -334,4 +377,3 @@ impl Session {
         self.line.closed()
     }
 }
-

@@ -1,17 +1,26 @@
 //! Opening: who has the session from now on, and with what state of earlier connections.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use tokio::time::timeout;
 use weir_core::{Principal, SubscriptionFilter};
 
-use super::{CloseReason, Session, SessionError, SessionKey, SessionOptions, registry::Registration};
+use super::{
+    CloseReason, Session, SessionError, SessionKey, SessionOptions,
+    registry::{Registered, Registration},
+};
 use crate::{
     Broker,
     delivery::{Attach, Attached, Change, ControlRecord, Gone, Opened, Request},
     inbox::Inbox,
     line::Line,
+    pace::Pace,
+    policy::KnownTopic,
     presence::Reason,
 };
+
+/// How long a connection that is replaced may take to let go.
+const TAKE_OVER: Duration = Duration::from_secs(2);
 
 /// The connection's place until the session has it: cancelling the opening gives it back.
 struct Pending<'a> {
@@ -39,10 +48,14 @@ impl Session {
             at: broker.clock().now(),
             goes_on: !clean_start,
         };
-        let (line, open) = broker.connections().register(&registration, broker.presence());
+        let Registered { line, replaced, open } = broker.connections().register(&registration, broker.presence());
         broker.metrics().sessions(open);
         let mut pending =
             Pending { broker: &broker, key: &key, principal: &principal, line: Arc::clone(&line), opened: false };
+        if let Some(replaced) = replaced {
+            // What it still had to say of the session comes first. One that hangs is not waited for.
+            let _released = timeout(TAKE_OVER, replaced.released()).await;
+        }
         let window = usize::from(receive_maximum.min(broker.limits().inflight));
         let opened = Opened { connection: line.id, client_id: client_id.clone(), clean: clean_start, expiry };
         let (found, kept) = attach(&broker, &key, &line, window, &opened).await?;
@@ -61,7 +74,8 @@ impl Session {
             expiry,
             kept,
             will: will.map(Box::new),
-            known_topic: String::new(),
+            known_topic: KnownTopic::default(),
+            pace: Pace::default(),
             received: received.into_iter().collect(),
             backlog: None,
             closed: false,
@@ -78,7 +92,8 @@ impl Session {
     /// Subscriptions of an earlier connection that this client may not have any more.
     async fn end_what_is_not_allowed(&self, subscriptions: Vec<SubscriptionFilter>) {
         let policy = self.broker.policy();
-        let refused = subscriptions.into_iter().filter(|held| policy.may_subscribe(&self.principal, held.filter()).is_err());
+        let refused =
+            subscriptions.into_iter().filter(|held| policy.may_subscribe(&self.principal, held.filter()).is_err());
         let connection = Some(self.line.id);
         let changes: Vec<Change> = refused.map(|filter| Change::Unsubscribed { connection, filter }).collect();
         // If it cannot be written, the hub is going down.
@@ -124,13 +139,8 @@ async fn attach(
             let offset = broker.log().append_reserved(&[control.record()]).await;
             opened_at = Some(offset.map_err(|error| SessionError::Log(error.to_string()))?);
         }
-        let attach = Attach {
-            key: key.clone(),
-            client_id: opened.client_id.clone(),
-            line: Arc::clone(line),
-            window,
-            opened_at,
-        };
+        let attach =
+            Attach { key: key.clone(), client_id: opened.client_id.clone(), line: Arc::clone(line), window, opened_at };
         match broker.delivery().ask(|answer| Request::Attach(attach, answer)).await {
             Some(Attached::Session { inbox, present, received, subscriptions }) => {
                 return Ok(((inbox, present, received, subscriptions), kept));
@@ -148,11 +158,8 @@ impl Drop for Pending<'_> {
             let Self { broker, key, principal, line, .. } = self;
             let open = broker.connections().remove(key, line, principal, Reason::Disconnected, broker.presence());
             broker.metrics().sessions(open);
-            broker.delivery().state.tell_gone(Gone {
-                key: (*key).clone(),
-                connection: line.id,
-                expiry: None,
-            });
+            broker.delivery().state.tell_gone(Gone { key: (*key).clone(), connection: line.id, is_written: false });
+            line.release();
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use weir_core::{
-    Classify, Denied, ErrorKind, OwnedMessage, Principal, Protocol, Qos, SubscriptionFilter, Timestamp,
+    Classify, Denied, DeviceId, ErrorKind, OwnedMessage, Principal, Protocol, Qos, SubscriptionFilter, Timestamp,
 };
 
 use crate::{inbox::ledger::DroppedCounts, outbound::Outbound};
@@ -210,6 +210,11 @@ impl SessionKey {
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The device whose session it is, if it is one's.
+    pub(crate) fn device(&self) -> Option<DeviceId> {
+        self.0.strip_prefix("device:")?.parse().ok()
     }
 
     /// The text of the principal whose session it is.

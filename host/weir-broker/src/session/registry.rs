@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use weir_core::{DeviceId, Principal, Protocol, Timestamp};
+use weir_core::{DeviceId, Principal, ProductId, Protocol, Timestamp};
 
 use super::{CloseReason, SessionKey};
 use crate::{
@@ -68,6 +68,15 @@ pub(super) struct Registration<'a> {
     pub(super) goes_on: bool,
 }
 
+/// A connection's place.
+pub(super) struct Registered {
+    pub(super) line: Arc<Line>,
+    /// The connection that had it.
+    pub(super) replaced: Option<Arc<Line>>,
+    /// Connections there are now.
+    pub(super) open: usize,
+}
+
 impl Connections {
     /// Numbers of connections go on from one process to the next: `epoch` is that of the log.
     pub(crate) fn new(epoch: u32) -> Self {
@@ -76,7 +85,7 @@ impl Connections {
 
     /// Adds a connection and tells that its device is there, after it has told that the one it replaces is gone. A
     /// delayed will is not sent, if the session goes on [MQTT5-3.1.3-9].
-    pub(super) fn register(&self, registration: &Registration<'_>, presence: &Presence) -> (Arc<Line>, usize) {
+    pub(super) fn register(&self, registration: &Registration<'_>, presence: &Presence) -> Registered {
         let Registration { key, principal, protocol, at, goes_on } = *registration;
         let line = Arc::new(Line::new(self.next.fetch_add(1, Ordering::Relaxed)));
         let connected = Connected { line: Arc::clone(&line), protocol, connected_at: at, goes_on };
@@ -96,7 +105,7 @@ impl Connections {
             }
             presence.tell(device, Reason::Connected);
         }
-        (line, open.by_key.len())
+        Registered { line, replaced: old.map(|old| old.line), open: open.by_key.len() }
     }
 
     /// Takes a connection out, unless another has taken its place, and tells that its device is gone.
@@ -150,6 +159,14 @@ impl Connections {
         let key = SessionKey::of(&Principal::Device(device.clone()), "");
         if let Some(connected) = self.open.lock().by_key.get(&key) {
             connected.line.close(reason);
+        }
+    }
+
+    pub(crate) fn close_product(&self, product: &ProductId, reason: CloseReason) {
+        for (key, connected) in &self.open.lock().by_key {
+            if key.device().is_some_and(|device| device.product == *product) {
+                connected.line.close(reason);
+            }
         }
     }
 

@@ -1,9 +1,11 @@
 //! What a client asks for, and what its session says to it.
 
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
 use weir_broker::{PublishError, RetainHandling, Subscription};
 use weir_core::{Classify, Envelope, Offset, Protocol};
-
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     end::End,
@@ -22,6 +24,8 @@ pub(super) enum Done {
     All,
     /// The log has no room now: they must be given again.
     Busy,
+    /// The client publishes too fast: they must be given again then.
+    Paced(Instant),
     /// One of several messages is refused: they must be given again one by one.
     OneByOne,
     /// The connection will be closed, and nothing more is read.
@@ -80,6 +84,7 @@ impl Client {
             (error @ (PublishError::Failed | PublishError::Ended), _) => Err(self.session_end(error)),
             // Those before it are not refused.
             (_, [_, _, ..]) => Ok(Done::OneByOne),
+            (PublishError::Paced { until }, _) => Ok(Done::Paced(until)),
             (error, [refused]) if self.protocol == Protocol::Mqtt5 => {
                 self.connection.not_published(refused, error.kind());
                 Ok(Done::All)

@@ -43,6 +43,8 @@ pub(super) struct Client {
     outgoing: Option<Writing>,
     /// The log has no room now: what was read waits.
     busy: bool,
+    /// The client publishes too fast: what was read waits, until then.
+    paced: Option<Instant>,
     closing: Option<Closing>,
 }
 
@@ -75,6 +77,7 @@ impl Client {
             connection,
             outgoing: None,
             busy: false,
+            paced: None,
             closing: None,
         }
     }
@@ -153,6 +156,10 @@ impl Client {
                     self.busy = false;
                     self.receive(wire, Vec::new()).await?;
                 }
+                Step::Timer if self.paced.is_some_and(|until| until <= Instant::now()) => {
+                    self.paced = None;
+                    self.receive(wire, Vec::new()).await?;
+                }
                 Step::Stop => self.close(End::Draining, Duration::ZERO),
                 Step::Log | Step::Timer | Step::Turn(Turn::Sent) => {}
             }
@@ -162,6 +169,7 @@ impl Client {
     fn may_read<S: AsyncRead + AsyncWrite + Unpin>(&self, wire: &Wire<S>) -> bool {
         self.closing.is_none()
             && !self.busy
+            && self.paced.is_none()
             && self.connection.waiting() < MAX_WAITING
             && wire.unsent() < buffers::CHUNK
     }
@@ -177,6 +185,9 @@ impl Client {
             due = self.connection.deadline().map_or(due, |deadline| due.min(deadline.into()));
         } else {
             self.connection.not_listening(now.into_std());
+        }
+        if let Some(until) = self.paced {
+            due = due.min(until);
         }
         if let Some(stalled) = wire.stalled_since(now) {
             let stall = stalled + self.broker.limits().write_stall;
@@ -201,6 +212,7 @@ impl Client {
         let now = Instant::now();
         // What the log had no room for is not offered again.
         self.busy = false;
+        self.paced = None;
         self.closing = Some(Closing { end, not_before: now + pause, not_after: now + CLOSE_PATIENCE });
     }
 
@@ -225,6 +237,10 @@ impl Client {
                 Done::OneByOne => batch = 1,
                 Done::Busy => {
                     self.busy = true;
+                    break;
+                }
+                Done::Paced(until) => {
+                    self.paced = Some(until);
                     break;
                 }
                 Done::Closing => break,
