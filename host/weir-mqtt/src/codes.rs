@@ -181,8 +181,6 @@ pub fn violation_reason(error: ProtocolError) -> Reason {
         | E::ConnectRepeated => Reason::Protocol,
         E::TooLarge { .. } => Reason::PacketTooLarge,
         E::TooManyFilters { .. } => Reason::QuotaExceeded,
-        // Said to no client of MQTT 5 but by a hub that does not serve QoS 2.
-        E::ExactlyOnce => Reason::Implementation,
         E::PayloadFormat => Reason::PayloadFormatInvalid,
         E::TopicAlias => Reason::TopicAliasInvalid,
         E::ReceiveMaximum => Reason::ReceiveMaximumExceeded,
