@@ -9,6 +9,7 @@ mod harness;
 
 mod applications;
 mod authentication;
+mod chaos;
 mod errors;
 mod isolation;
 mod kills;

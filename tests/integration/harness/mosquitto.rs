@@ -1,8 +1,15 @@
-//! mosquitto's command line clients: real ones, which we did not write.
+//! mosquitto: its command line clients, and its broker as another server to compare with. Real ones, which we did not
+//! write.
 
-use std::process::Command;
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+};
 
-use super::mqtt::Login;
+use tempfile::TempDir;
+
+use super::{SOON, eventually, mqtt::Login};
 
 /// `mosquitto_pub` or `mosquitto_sub`, ready to connect.
 pub(crate) fn client(program: &str, port: u16, login: &Login) -> Command {
@@ -15,4 +22,59 @@ pub(crate) fn client(program: &str, port: u16, login: &Login) -> Command {
     command.args(["-oL", program, "-h", "127.0.0.1", "-p", &port.to_string(), "-i", &login.client_id]);
     command.args(["-u", &login.username, "-P", &login.password, "-q", "1"]);
     command
+}
+
+/// A mosquitto of one's own that lets everybody in and keeps nothing on disk, killed when it is dropped.
+pub(crate) struct Broker {
+    folder: TempDir,
+    port: u16,
+    process: Child,
+}
+
+impl Broker {
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let settings = format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n");
+        fs::write(folder.path().join("mosquitto.conf"), settings).unwrap();
+        let process = spawn(&folder);
+        let mut broker = Self { folder, port, process };
+        broker.wait_until_it_serves();
+        broker
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// kill -9, and a start at the same port.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.process = spawn(&self.folder);
+        self.wait_until_it_serves();
+    }
+
+    fn wait_until_it_serves(&mut self) {
+        eventually("mosquitto serves", SOON, || {
+            assert_eq!(self.process.try_wait().unwrap(), None, "mosquitto ended");
+            TcpStream::connect(("127.0.0.1", self.port)).ok()
+        });
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _may_have_ended = self.process.kill();
+        let _no_more_to_do = self.process.wait();
+    }
+}
+
+fn spawn(folder: &TempDir) -> Child {
+    // Debian keeps daemons in folders that are not on everybody's path.
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec mosquitto -c mosquitto.conf"]).current_dir(folder).env("PATH", path);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("mosquitto is not installed: `make test` does that")
 }

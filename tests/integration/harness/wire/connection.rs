@@ -22,6 +22,7 @@ pub(crate) enum Received {
     Silence,
 }
 
+#[derive(Debug)]
 pub(crate) struct Wire {
     stream: TcpStream,
     version: Version,
@@ -70,6 +71,7 @@ impl Wire {
 
     /// Anything at all, also half a packet.
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), Closed> {
+        self.stream.set_nonblocking(false).unwrap();
         match self.stream.write_all(bytes) {
             Ok(()) => Ok(()),
             Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {
@@ -91,9 +93,12 @@ impl Wire {
                 Ok(None) => {}
                 Err(malformed) => panic!("the server sent {malformed:?}: {:02x?}", self.unread),
             }
-            // A time-out of zero would mean none at all.
-            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            self.stream.set_read_timeout(Some(left)).unwrap();
+            let left = deadline.saturating_duration_since(Instant::now());
+            // A time-out of zero would mean none at all, and short ones are as long as the system's tick.
+            self.stream.set_nonblocking(left.is_zero()).unwrap();
+            if !left.is_zero() {
+                self.stream.set_read_timeout(Some(left)).unwrap();
+            }
             let mut piece = [0; 4_096];
             match self.stream.read(&mut piece) {
                 Ok(0) => return Received::Closed,
