@@ -11,6 +11,7 @@ mod applications;
 mod authentication;
 mod chaos;
 mod errors;
+mod interop;
 mod isolation;
 mod kills;
 mod outage;

@@ -4,6 +4,7 @@
 use std::{
     fs,
     net::{TcpListener, TcpStream},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -33,9 +34,28 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn start() -> Self {
+        Self::with("allow_anonymous true")
+    }
+
+    /// With one account that may do everything.
+    pub(crate) fn with_password(username: &str, password: &str) -> Self {
+        Self::prepared("password_file passwords", |folder| {
+            let mut command = Command::new("mosquitto_passwd");
+            command.args(["-b", "-c", "passwords", username, password]).current_dir(folder);
+            let output = command.output().expect("mosquitto is not installed: `make test` does that");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        })
+    }
+
+    fn with(setting: &str) -> Self {
+        Self::prepared(setting, |_| {})
+    }
+
+    fn prepared(setting: &str, prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        prepare(folder.path());
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let settings = format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n");
+        let settings = format!("listener {port} 127.0.0.1\n{setting}\nmax_queued_messages 0\nuser root\n");
         fs::write(folder.path().join("mosquitto.conf"), settings).unwrap();
         let process = spawn(&folder);
         let mut broker = Self { folder, port, process };

@@ -1,0 +1,1 @@
+//! mosquitto's command line clients.

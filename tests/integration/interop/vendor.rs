@@ -1,0 +1,1 @@
+//! The vendor's device SDK for Python, unmodified.
