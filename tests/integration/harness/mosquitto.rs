@@ -55,6 +55,7 @@ impl Broker {
         let folder = tempfile::tempdir().unwrap();
         prepare(folder.path());
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // Started by root it would become another user, who may not read this folder.
         let settings = format!("listener {port} 127.0.0.1\n{setting}\nmax_queued_messages 0\nuser root\n");
         fs::write(folder.path().join("mosquitto.conf"), settings).unwrap();
         let process = spawn(&folder);

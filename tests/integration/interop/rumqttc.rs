@@ -57,8 +57,8 @@ enum Seen {
 }
 
 enum Live {
-    V4(rumqttc::Client, rumqttc::Connection),
-    V5(v5::Client, v5::Connection),
+    V4(rumqttc::Client, Box<rumqttc::Connection>),
+    V5(v5::Client, Box<v5::Connection>),
 }
 
 struct Connection {
@@ -87,7 +87,7 @@ fn connect_4(command: &Value) -> Live {
         options.set_last_will(rumqttc::LastWill::new(topic, payload, qos_4(will), will["retain"] == true));
     }
     let (client, connection) = rumqttc::Client::new(options, 64);
-    Live::V4(client, connection)
+    Live::V4(client, Box::new(connection))
 }
 
 fn connect_5(command: &Value) -> Live {
@@ -101,7 +101,7 @@ fn connect_5(command: &Value) -> Live {
         options.set_last_will(will);
     }
     let (client, connection) = v5::Client::new(options, 64);
-    Live::V5(client, connection)
+    Live::V5(client, Box::new(connection))
 }
 
 /// Why there are no more events.
