@@ -137,8 +137,8 @@ impl Client {
             connect.properties.push(Property::ReceiveMaximum(self.receive_maximum));
         }
         let mut wire = Wire::open(port, self.version);
+        self.attempts += 1;
         if wire.send(&Packet::Connect(connect)).is_ok() {
-            self.attempts += 1;
             self.wire = Some(wire);
             self.stage = Stage::Asking;
         }
@@ -203,17 +203,29 @@ impl Client {
         if is_asked {
             return;
         }
-        let packet_id = self.packet_id();
         if chosen > 0 && self.wished.remove(&filter) {
+            let packet_id = self.packet_id();
             model.unsubscribing(&self.name, &filter);
             self.requests.push((packet_id, Request::Unsubscribe(filter.clone())));
             self.write(&Packet::Unsubscribe(Unsubscribe::new(packet_id, &[&filter])));
         } else {
-            model.subscribing(&self.name, &filter, qos);
-            self.wished.insert(filter.clone());
-            self.requests.push((packet_id, Request::Subscribe(filter.clone())));
-            self.write(&Packet::Subscribe(Subscribe::new(packet_id, &[(&filter, qos)])));
+            self.subscribe(filter, qos, model);
         }
+    }
+
+    /// Subscribes to the first filter.
+    pub(super) fn subscribe_for_ever(&mut self, model: &mut Model) {
+        if let Some((filter, qos)) = self.filters.first().cloned() {
+            self.subscribe(filter, qos, model);
+        }
+    }
+
+    fn subscribe(&mut self, filter: String, qos: u8, model: &mut Model) {
+        let packet_id = self.packet_id();
+        model.subscribing(&self.name, &filter, qos);
+        self.wished.insert(filter.clone());
+        self.write(&Packet::Subscribe(Subscribe::new(packet_id, &[(&filter, qos)])));
+        self.requests.push((packet_id, Request::Subscribe(filter)));
     }
 
     /// Reads what has come, up to `most` packets. Answers are kept for [`Self::answer`].
@@ -286,6 +298,7 @@ impl Client {
                 self.most_outgoing = limits.fold(MOST_OUTGOING, usize::min);
                 self.go_online(ack.session_present, model);
             }
+            (Stage::Asking, Packet::ConnAck(ack)) => panic!("{} was refused: {ack:?}", self.name),
             (Stage::Online, Packet::Publish(publish)) => self.take_publish(publish, model),
             (Stage::Online, Packet::PubRel(ack)) => {
                 self.incoming.remove(&ack.packet_id);
