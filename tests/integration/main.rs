@@ -9,7 +9,9 @@ mod harness;
 
 mod applications;
 mod authentication;
+mod chaos;
 mod errors;
+mod interop;
 mod isolation;
 mod kills;
 mod outage;
