@@ -9,6 +9,7 @@ mod harness;
 
 mod applications;
 mod authentication;
+mod conformance;
 mod errors;
 mod isolation;
 mod kills;
