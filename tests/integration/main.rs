@@ -10,6 +10,7 @@ mod harness;
 mod applications;
 mod authentication;
 mod chaos;
+mod conformance;
 mod errors;
 mod interop;
 mod isolation;

@@ -117,6 +117,10 @@ impl Hub {
         self.folder.path().join("data")
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn mqtt_port(&self) -> u16 {
         self.mqtt_port
     }

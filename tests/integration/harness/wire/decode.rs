@@ -44,7 +44,7 @@ fn read_packet(first: u8, from: &mut Reader<'_>, version: Version) -> Result<Pac
                 return Err(Malformed("reserved flags of CONNACK"));
             }
             let code = from.u8()?;
-            // [MQTT-3.2.2-4] of 3.1.1, [MQTT-3.2.2-6] of 5.
+            // [MQTT-3.2.2-4], [MQTT5-3.2.2-6]
             if flags == 1 && code != 0 {
                 return Err(Malformed("a session is present although the connection is refused"));
             }
@@ -127,7 +127,7 @@ fn read_publish(first: u8, from: &mut Reader<'_>, is_5: bool) -> Result<Publish,
     let topic = from.text()?;
     let packet_id = if qos == 0 { 0 } else { from.packet_id()? };
     let properties = properties(from, is_5, Place::Packet(3))?;
-    // [MQTT-3.3.2-2]; an empty name needs an alias (section 3.3.2.1 of MQTT 5).
+    // [MQTT-3.3.2-2], [MQTT5-3.3.2-2]; an empty name needs an alias (section 3.3.2.1 of MQTT 5).
     let has_alias = properties.iter().any(|property| matches!(property, super::Property::TopicAlias(_)));
     if topic.contains(['+', '#']) || (topic.is_empty() && !has_alias) {
         return Err(Malformed("topic name"));
@@ -201,7 +201,7 @@ impl<'a> Reader<'a> {
         Ok(u32::from_be_bytes(self.take(4)?.try_into().unwrap()))
     }
 
-    /// [MQTT-2.3.1-1] of 3.1.1, [MQTT-2.2.1-3] and [MQTT-2.2.1-4] of 5.
+    /// [MQTT-2.3.1-1], [MQTT5-2.2.1-4]
     fn packet_id(&mut self) -> Result<u16, Malformed> {
         match self.u16()? {
             0 => Err(Malformed("packet identifier 0")),
@@ -214,13 +214,13 @@ impl<'a> Reader<'a> {
         Ok(self.take(length.into())?.to_vec())
     }
 
-    /// [MQTT-1.5.4-1], [MQTT-1.5.4-2].
+    /// [MQTT-1.5.3-1], [MQTT-1.5.3-2], [MQTT5-1.5.4-1], [MQTT5-1.5.4-2]
     pub(super) fn text(&mut self) -> Result<String, Malformed> {
         let text = String::from_utf8(self.bytes()?).map_err(|_| Malformed("text that is not UTF-8"))?;
         if text.contains('\0') { Err(Malformed("text with NUL")) } else { Ok(text) }
     }
 
-    /// [MQTT-1.5.5-1]: in as few bytes as hold it.
+    /// [MQTT5-1.5.5-1]: in as few bytes as hold it.
     pub(super) fn varint(&mut self) -> Result<u32, Malformed> {
         let mut number = 0;
         for place in 0..4 {
