@@ -149,6 +149,7 @@ impl Owned {
             hop: self.hop,
             origin,
             payload: &self.payload,
+            text: self.retain,
         })
     }
 
@@ -182,5 +183,6 @@ impl Owned {
         assert_eq!(optional!(correlation), self.correlation.as_deref().filter(|_| message));
         assert_eq!(records.hop.value(row), if message { self.hop } else { 0 });
         assert_eq!(records.payload.value(row), self.payload);
+        assert_eq!(records.text.value(row), self.retain && message);
     }
 }
