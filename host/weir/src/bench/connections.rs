@@ -237,7 +237,7 @@ fn peer_listener(args: &Args, folder: &TempDir, devices: &Devices) -> Result<(st
         lines.push(format!("psk_file {}", file.display()));
     }
     if args.ws {
-        lines.push("protocol websockets".to_owned());
+        lines.push(mosquitto::WEBSOCKETS.to_owned());
     }
     Ok((ca, lines))
 }

@@ -25,6 +25,9 @@ pub(super) const SETTINGS: [&str; 7] = [
     "log_dest stderr",
 ];
 
+/// What makes its listener one for WebSockets.
+pub(super) const WEBSOCKETS: &str = "protocol websockets";
+
 #[derive(Debug)]
 pub(super) struct Mosquitto {
     // Fields are dropped in order: the process ends before its folder goes.
@@ -52,10 +55,16 @@ impl Mosquitto {
     /// Starts it with a listener on loopback, of which `listener` says more.
     pub(super) async fn start(program: &Path, listener: &[String]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("weir-bench-mosquitto-").tempdir()?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         let configuration = folder.path().join("mosquitto.conf");
         // As root it would become another user, who cannot read files of ours.
-        let mut lines = vec!["user root".to_owned(), format!("listener {port} 127.0.0.1")];
+        let mut lines = vec!["user root".to_owned()];
+        if listener.iter().any(|line| line == WEBSOCKETS) {
+            // A listener for WebSockets alone is not enough for it to start.
+            lines.push(format!("listener {} 127.0.0.1", free_port()?));
+        }
+        // Without the latter it listens for WebSockets on every address.
+        lines.extend([format!("listener {port} 127.0.0.1"), "socket_domain ipv4".to_owned()]);
         lines.extend_from_slice(listener);
         lines.extend(SETTINGS.map(str::to_owned));
         fs::write(&configuration, lines.join("\n") + "\n")?;
@@ -66,4 +75,8 @@ impl Mosquitto {
         process.wait_for(async || TcpStream::connect(&address).await.ok()).await?;
         Ok(Self { process, address, _folder: folder })
     }
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
