@@ -80,7 +80,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     at_once: u16,
     #[command(flatten)]
-    common: super::Common,
+    setup: super::Setup,
 }
 
 pub(super) fn run(args: &Args, out: Output) -> Result<(), Failure> {
@@ -93,9 +93,9 @@ pub(super) fn run(args: &Args, out: Output) -> Result<(), Failure> {
         ))
         .hint(&format!("{}; or measure fewer: --count {room}", open_files::REMEDY)));
     }
-    let place = args.common.place();
-    let runs = super::block_on(&args.common, measure(args, &place))?;
-    let peer = args.common.peer().as_deref().map(mosquitto::version).transpose()?;
+    let place = args.setup.place();
+    let runs = super::block_on(&args.setup, measure(args, &place))?;
+    let peer = args.setup.peer().as_deref().map(mosquitto::version).transpose()?;
     if out.is_json() {
         return out.json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -103,7 +103,7 @@ pub(super) fn run(args: &Args, out: Output) -> Result<(), Failure> {
             "connections": args.count,
             "transport": args.transport(),
             "subscribed": args.subscribe,
-            "settings": args.common.set,
+            "settings": args.setup.set,
             "open_files": allowed,
             "peer": peer.map(|version| json!({"version": version, "settings": mosquitto::SETTINGS})),
             "runs": figures::as_json(&runs),
@@ -115,7 +115,7 @@ pub(super) fn run(args: &Args, out: Output) -> Result<(), Failure> {
     }
     let subscribed = if args.subscribe { "one subscription each" } else { "no subscriptions" };
     out.line(&format!("\n{} over {}, {subscribed}; open files allowed: {allowed}", args.count, args.transport()))?;
-    out.line(&args.common.described(&place))?;
+    out.line(&args.setup.described(&place))?;
     match peer {
         Some(version) => out.line(&format!("{version}: {}", mosquitto::SETTINGS.join("; "))),
         None => Ok(()),
@@ -160,11 +160,11 @@ type Devices = Vec<(Login, Option<DeviceKey>)>;
 
 async fn measure(args: &Args, place: &Path) -> Result<Vec<Run>> {
     let mut runs = Vec::new();
-    if args.common.wants(Broker::Weir) && !args.ws {
+    if args.setup.wants(Broker::Weir) && !args.ws {
         eprintln!("weir: {} connections over {} …", args.count, args.transport());
         runs.push(Run { broker: "weir", figures: hub_run(args, place).await.context("weir")? });
     }
-    if let Some(program) = args.common.peer() {
+    if let Some(program) = args.setup.peer() {
         eprintln!("mosquitto: {} connections over {} …", args.count, args.transport());
         runs.push(Run { broker: "mosquitto", figures: peer_run(args, &program).await.context("mosquitto")? });
     }
@@ -176,7 +176,7 @@ async fn hub_run(args: &Args, place: &Path) -> Result<Figures> {
     // Some leave while others come, and what the user says comes after.
     let room = count.saturating_mul(2).max(100_000);
     let mut settings = vec![format!("limits.connections={room}"), format!("limits.connections_per_address={room}")];
-    settings.extend_from_slice(&args.common.set);
+    settings.extend_from_slice(&args.setup.set);
     let hub = HubUnderTest::start(place, &settings).await?;
     let devices: Devices = if args.psk {
         let made = hub.devices_with_keys(count).await?;

@@ -45,7 +45,7 @@ enum What {
 
 /// What every measurement may be told.
 #[derive(Debug, clap::Args)]
-struct Common {
+struct Setup {
     /// What to measure; both if left out
     #[arg(long, value_enum, value_delimiter = ',')]
     broker: Vec<Broker>,
@@ -75,7 +75,7 @@ pub(crate) fn run(args: Args, out: Output) -> Result<(), Failure> {
     }
 }
 
-impl Common {
+impl Setup {
     fn place(&self) -> PathBuf {
         self.dir.clone().unwrap_or_else(std::env::temp_dir)
     }
@@ -101,16 +101,16 @@ fn cores() -> usize {
 }
 
 /// Runs a measurement, unless it is interrupted. What it started ends with it.
-fn block_on<T>(common: &Common, measurement: impl Future<Output = Result<T>>) -> Result<T, Failure> {
-    let place = common.place();
+fn block_on<T>(setup: &Setup, measurement: impl Future<Output = Result<T>>) -> Result<T, Failure> {
+    let place = setup.place();
     if let Some(kind) = memory_file_system(&place) {
         eprintln!("warning: {} is a {kind}, where a sync costs nothing; choose a disk by --dir", place.display());
     }
-    if common.wants(Broker::Mosquitto) && mosquitto::installed().is_none() {
+    if setup.wants(Broker::Mosquitto) && mosquitto::installed().is_none() {
         eprintln!("mosquitto is not installed, so there is nothing to compare with (apt-get install mosquitto)");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(usize::from(common.threads))
+        .worker_threads(usize::from(setup.threads))
         .enable_all()
         .build()
         .context("cannot start")?;

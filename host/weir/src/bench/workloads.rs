@@ -81,7 +81,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 500)]
     samples: u32,
     #[command(flatten)]
-    common: super::Common,
+    setup: super::Setup,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -107,9 +107,9 @@ impl Scenario {
 }
 
 pub(super) fn run(args: &Args, out: Output) -> Result<(), Failure> {
-    let place = args.common.place();
-    let runs = super::block_on(&args.common, measure(args, &place))?;
-    let peer = args.common.peer().as_deref().map(mosquitto::version).transpose()?;
+    let place = args.setup.place();
+    let runs = super::block_on(&args.setup, measure(args, &place))?;
+    let peer = args.setup.peer().as_deref().map(mosquitto::version).transpose()?;
     if out.is_json() {
         return out.json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -119,7 +119,7 @@ pub(super) fn run(args: &Args, out: Output) -> Result<(), Failure> {
             "pairs": args.pairs,
             "window": args.window,
             "payload_bytes": payload::BYTES,
-            "settings": args.common.set,
+            "settings": args.setup.set,
             "folder": place,
             "peer": peer.map(|version| json!({"version": version, "settings": mosquitto::SETTINGS})),
             "runs": report::as_json(&runs),
@@ -133,7 +133,7 @@ pub(super) fn run(args: &Args, out: Output) -> Result<(), Failure> {
         fleet::WINDOW,
         fleet::FAN_OUT_WINDOW,
     ))?;
-    out.line(&args.common.described(&place))?;
+    out.line(&args.setup.described(&place))?;
     match peer {
         Some(version) => out.line(&format!("{version}: {}", mosquitto::SETTINGS.join("; "))),
         None => Ok(()),
@@ -142,7 +142,7 @@ pub(super) fn run(args: &Args, out: Output) -> Result<(), Failure> {
 
 async fn measure(args: &Args, place: &Path) -> Result<Vec<Run>> {
     let wanted = |scenario| args.scenario.is_empty() || args.scenario.contains(&scenario);
-    let peer = args.common.peer();
+    let peer = args.setup.peer();
     let mut runs = Vec::new();
     for scenario in Scenario::LOADS.into_iter().filter(|scenario| wanted(*scenario)) {
         let name = scenario.name();
@@ -151,7 +151,7 @@ async fn measure(args: &Args, place: &Path) -> Result<Vec<Run>> {
             let latency_of = if timed == Timed::Delivery { "delivery" } else { "ack" };
             let shape = Shape { scenario, qos, timed };
             let rules = if scenario == Scenario::FanIn { args.rules.as_slice() } else { &[0] };
-            for rules in rules.iter().copied().map(usize::from).filter(|_| args.common.wants(Broker::Weir)) {
+            for rules in rules.iter().copied().map(usize::from).filter(|_| args.setup.wants(Broker::Weir)) {
                 eprintln!("{name} at QoS {qos}: weir, {rules} rules …");
                 let figures = hub_run(args, place, shape, rules).await;
                 let figures = figures.with_context(|| format!("{name} at QoS {qos} with {rules} rules"))?;
@@ -165,9 +165,9 @@ async fn measure(args: &Args, place: &Path) -> Result<Vec<Run>> {
             }
         }
     }
-    if wanted(Scenario::Latency) && args.common.wants(Broker::Weir) {
+    if wanted(Scenario::Latency) && args.setup.wants(Broker::Weir) {
         eprintln!("latency: weir …");
-        let hub = HubUnderTest::start(place, &args.common.set).await?;
+        let hub = HubUnderTest::start(place, &args.setup.set).await?;
         let at_most = Duration::from_secs(args.seconds);
         let figures = latency::measure(&hub, args.samples as usize, at_most).await.context("latency")?;
         let scenario = Scenario::Latency.name();
@@ -224,7 +224,7 @@ impl Shape {
 }
 
 async fn hub_run(args: &Args, place: &Path, shape: Shape, rules: usize) -> Result<Figures> {
-    let hub = HubUnderTest::start(place, &args.common.set).await?;
+    let hub = HubUnderTest::start(place, &args.setup.set).await?;
     let (publishers, subscribers) = shape.parties(args);
     let devices = hub.devices(publishers).await?;
     let applications = hub.applications(subscribers).await?;

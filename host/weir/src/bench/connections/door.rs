@@ -7,15 +7,10 @@ use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream as StdStream},
     os::fd::AsFd,
     path::Path,
-    pin::Pin,
     sync::Arc,
 };
 
 use anyhow::{Context, Result, ensure};
-use openssl::{
-    ex_data::Index,
-    ssl::{Ssl, SslContext, SslMethod, SslVersion},
-};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{
@@ -23,8 +18,8 @@ use tokio::{
     net::TcpSocket,
     time::timeout,
 };
-use tokio_openssl::SslStream;
 use tokio_rustls::TlsConnector;
+use weir_tls::{PskConnector, PskKey};
 
 use super::crowd::Opening;
 use crate::bench::{
@@ -48,7 +43,7 @@ pub(super) struct Door {
 enum Lock {
     None,
     Tls(TlsConnector),
-    Psk(SslContext, Index<Ssl, DeviceKey>),
+    Psk(PskConnector),
 }
 
 impl std::fmt::Debug for Lock {
@@ -56,7 +51,7 @@ impl std::fmt::Debug for Lock {
         f.write_str(match self {
             Self::None => "None",
             Self::Tls(_) => "Tls",
-            Self::Psk(..) => "Psk",
+            Self::Psk(_) => "Psk",
         })
     }
 }
@@ -83,16 +78,7 @@ impl Door {
 
     /// TLS by the key of each device.
     pub(super) fn psk() -> Result<Self> {
-        let device = Ssl::new_ex_index()?;
-        let mut builder = SslContext::builder(SslMethod::tls_client())?;
-        // Keys of this kind are for TLS 1.2, and prove the server too.
-        builder.set_max_proto_version(Some(SslVersion::TLS1_2))?;
-        builder.set_cipher_list("PSK-AES128-GCM-SHA256")?;
-        builder.set_psk_client_callback(move |ssl, _, identity, key| {
-            // Without a key the handshake fails.
-            Ok(ssl.ex_data(device).map_or(0, |device| show(device, identity, key)))
-        });
-        Ok(Self { lock: Lock::Psk(builder.build(), device), websocket: false })
+        Ok(Self { lock: Lock::Psk(PskConnector::new()?), websocket: false })
     }
 
     pub(super) fn with_websocket(self) -> Self {
@@ -120,14 +106,11 @@ impl Door {
                     let name = ServerName::IpAddress(opening.address.ip().into());
                     Box::new(connector.connect(name, tcp).await.context("TLS")?)
                 }
-                (Lock::Psk(context, device), Some(key)) => {
-                    let mut ssl = Ssl::new(context)?;
-                    ssl.set_ex_data(*device, key.clone());
-                    let mut stream = SslStream::new(ssl, tcp)?;
-                    Pin::new(&mut stream).connect().await.context("TLS-PSK")?;
-                    Box::new(stream)
+                (Lock::Psk(connector), Some(DeviceKey { identity, key })) => {
+                    let key = PskKey::new(key.as_slice());
+                    Box::new(connector.connect(identity, key, tcp).await.context("TLS-PSK")?)
                 }
-                (Lock::Psk(..), None) => anyhow::bail!("a device has no key"),
+                (Lock::Psk(_), None) => anyhow::bail!("a device has no key"),
             };
             if self.websocket {
                 upgrade(&mut stream).await.context("WebSocket")?;
@@ -169,20 +152,6 @@ impl Door {
     }
 }
 
-/// Writes an identity, with a zero byte at its end, and a key. Says how long the key is; 0 if they do not fit.
-fn show(device: &DeviceKey, identity: &mut [u8], key: &mut [u8]) -> usize {
-    if identity.len() <= device.identity.len() || key.len() < device.key.len() {
-        return 0;
-    }
-    for (place, byte) in identity.iter_mut().zip(device.identity.bytes().chain([0])) {
-        *place = byte;
-    }
-    for (place, byte) in key.iter_mut().zip(&device.key) {
-        *place = *byte;
-    }
-    device.key.len()
-}
-
 async fn upgrade(stream: &mut Box<dyn Stream>) -> Result<()> {
     stream.write_all(UPGRADE).await?;
     stream.flush().await?;
@@ -216,17 +185,6 @@ fn binary_frame(packet: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_identity_is_shown_whole_or_not_at_all() {
-        let device = DeviceKey { identity: "dev".to_owned(), key: vec![1, 2] };
-        let mut identity = [9; 5];
-        let mut key = [9; 3];
-        assert_eq!(show(&device, &mut identity, &mut key), 2);
-        assert_eq!((identity, key), (*b"dev\0\x09", [1, 2, 9]));
-        assert_eq!(show(&device, &mut [0; 3], &mut key), 0);
-        assert_eq!(show(&device, &mut identity, &mut [0; 1]), 0);
-    }
 
     #[test]
     fn a_frame_says_its_length() {
