@@ -167,6 +167,8 @@ mod tests {
             "weir get ca",
             "weir --server http://h:1 --key a:b get rules",
             "weir get rules --server http://h:1 --key a:b",
+            "weir bench --scenario fan-in,fan-out --qos 0,2 --broker mosquitto -o json",
+            "weir bench connections --count 9 --tls --ws --subscribe",
             "weir serve --mqtt-port 0 --set log.sync=never --data /x",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -177,6 +179,8 @@ mod tests {
             "weir replay deadletters",
             "weir create product --schema temp",
             "weir pub t",
+            "weir bench --qos 3",
+            "weir bench connections --psk --tls",
             "weir create device A1B2C3D4E5/d --out d",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_err();

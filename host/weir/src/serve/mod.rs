@@ -19,6 +19,7 @@ use crate::{
     cli::{failure::Failure, hub::Target, output::Output},
     config::{self, Config, Overrides},
     data::DataFolder,
+    open_files,
 };
 use app::{App, Ended};
 use signals::Signals;
@@ -70,6 +71,15 @@ pub(crate) fn run(args: Args, target: &Target, out: Output) -> Result<(), Failur
     let config = Config::load(args.overrides()?).map_err(|error| Failure::usage(start_error::chain(&error)))?;
     let data = target.data_folder()?;
     logging::start(&config.logging)?;
+    let open_files = open_files::raise();
+    let connections = config.limits.connections.saturating_add(config.admin.connections) as u64;
+    if let Err(room) = open_files::room_for(connections, open_files) {
+        tracing::warn!(
+            open_files,
+            "there is room for {room} connections, and limits.connections and admin.connections allow {connections}; {}",
+            open_files::REMEDY
+        );
+    }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if config.runtime.worker_threads > 0 {
         builder.worker_threads(config.runtime.worker_threads);
