@@ -20,3 +20,4 @@ mod shutdown;
 mod story;
 mod tls;
 mod webhook;
+mod websocket;

@@ -4,7 +4,7 @@
 //! table from error kinds to CONNACK codes. It decides nothing about authority, limits of sessions or routing: the
 //! broker does.
 //!
-//! Connections are plain, or encrypted by `weir_tls`. A device that the handshake has proved, by certificate or by
+//! Connections are plain, or encrypted by `weir_tls`, and on ports of their own by WebSocket over either. A device that the handshake has proved, by certificate or by
 //! pre-shared key, is not asked for a password; whoever comes without either shows one, as on a plain connection.
 //!
 //! What a client should know of this version:
@@ -28,7 +28,9 @@ mod codes;
 pub mod connection;
 mod error;
 mod listener;
+mod websocket;
 
 pub use admission::Admission;
 pub use error::ProtocolError;
 pub use listener::{Transport, serve};
+pub use websocket::WebSocketOptions;
