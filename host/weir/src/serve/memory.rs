@@ -1,7 +1,7 @@
 //! Memory that connections held goes back to the operating system when many of them have ended.
 //!
-//! glibc keeps what is freed unless it lies at the end of a heap, and what a connection holds is scattered: after 8,000
-//! connections had come and gone, 60 of 63 MiB stayed; told to give it back, the process was at 13.
+//! glibc keeps what is freed unless it lies at the end of a heap, and what a connection holds is scattered: when 8,400
+//! connections had come and gone, all of 62 MiB stayed; with `malloc_trim` called each second, 13 were left.
 
 use std::time::Duration;
 
