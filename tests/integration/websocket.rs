@@ -281,6 +281,18 @@ fn only_mqtt_in_binary_frames_is_spoken() {
 }
 
 #[test]
+fn what_is_no_http_is_answered_before_the_connection_closes() {
+    let hub = Hub::start();
+    let mut client = tcp(hub.ws_port());
+    // More than is read of a request: a connection closed with bytes unread is reset, and the answer lost.
+    client.write_all(&[b"not HTTP\r\n\r\n".as_slice(), &[b'x'; 40_000]].concat()).unwrap();
+    let mut heard = String::new();
+    client.read_to_string(&mut heard).unwrap();
+    assert!(heard.starts_with("HTTP/1.1 400 "), "{heard}");
+    refused(&hub, "websocket_upgrade", "http", 1.0);
+}
+
+#[test]
 fn a_silent_client_is_not_waited_for() {
     let hub = Hub::with(&["limits.handshake_timeout=1 s"], None);
     let mut silent = tcp(hub.ws_port());

@@ -4,8 +4,9 @@
 //! table from error kinds to CONNACK codes. It decides nothing about authority, limits of sessions or routing: the
 //! broker does.
 //!
-//! Connections are plain, or encrypted by `weir_tls`, and on ports of their own by WebSocket over either. A device that the handshake has proved, by certificate or by
-//! pre-shared key, is not asked for a password; whoever comes without either shows one, as on a plain connection.
+//! Connections are plain, or encrypted by `weir_tls`, and on ports of their own by WebSocket over either. A device that
+//! the handshake has proved, by certificate or by pre-shared key, is not asked for a password; whoever comes without
+//! either shows one, as on a plain connection.
 //!
 //! What a client should know of this version:
 //! * MQTT 5 is refused at CONNECT with reason code 0x84, so that clients fall back to 3.1.1.

@@ -1,4 +1,5 @@
-//! Accepting connections: plain or encrypted, MQTT at once or by WebSocket. What arrives on one is [`client`]'s, which is the same for any kind of stream.
+//! Accepting connections: plain or encrypted, MQTT at once or by WebSocket. What arrives on one is [`client`]'s, which is
+//! the same for any kind of stream.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -76,8 +77,8 @@ struct Begun {
 
 /// Serves a connection in a task of its own.
 fn begin(stream: TcpStream, transport: Transport, begun: Begun, drain: &Drain) {
-    // Each is boxed, because every future that wraps one would otherwise hold it twice. And it is boxed by its own kind:
-    // the largest must not set the price for all.
+    // Each is boxed, because every future that wraps one would otherwise hold it twice; and by its own kind, because the
+    // largest must not set the price for all.
     match transport {
         Transport::Plain => {
             drain.spawn("mqtt connection", Box::pin(begun.run(stream, PeerIdentity::None)));

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    future::ready,
+    future::{poll_fn, ready},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -51,22 +51,20 @@ where
             }
         }))
     });
-    let connection = http1::Builder::new()
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
-        .without_shutdown();
-    let parts = match timeout(options.handshake, connection).await {
-        Ok(Ok(parts)) => parts,
+    let mut connection = http1::Builder::new().max_buf_size(HEAD_BYTES).serve_connection(TokioIo::new(stream), service);
+    match timeout(options.handshake, poll_fn(|cx| connection.poll_without_shutdown(cx))).await {
+        Ok(Ok(())) => {}
+        // Hyper has answered what is no HTTP.
         Ok(Err(error)) => {
             metrics.refused_for("websocket_upgrade", "http");
             tracing::debug!(%error, "a websocket's handshake broke off");
-            return None;
         }
         Err(_elapsed) => {
             metrics.refused_for("websocket_upgrade", "handshake_timeout");
             return None;
         }
-    };
+    }
+    let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
     if upgraded.load(Ordering::Relaxed) {
         return Some(WebSocket::new(stream, &parts.read_buf, options.message, metrics.clone()));

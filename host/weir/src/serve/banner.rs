@@ -18,6 +18,7 @@ pub(super) fn banner(endpoints: &Endpoints, folder: &str, data_flag: &str, first
         format!("Next, in another terminal:\n  weir status{data_flag}")
     };
     format!(
-        "weir {version}\n  MQTT        {mqtt}\n{mqtts}  WebSocket   ws://{ws}{wss}\n  management  {http}\n  data        {folder}\n\n{next}\n"
+        "weir {version}\n  MQTT        {mqtt}\n{mqtts}  WebSocket   ws://{ws}{wss}\n  management  {http}\n  \
+         data        {folder}\n\n{next}\n"
     )
 }
