@@ -9,6 +9,7 @@
 
 mod credential;
 mod dead_letters;
+mod delivery;
 mod devices;
 mod error;
 mod keys;
@@ -22,6 +23,7 @@ mod sinks;
 mod snapshots;
 mod store;
 mod tokens;
+mod topics;
 mod vault;
 mod writer;
 
@@ -29,6 +31,7 @@ mod writer;
 mod tests;
 
 pub use dead_letters::{DeadLetter, DeadLetterCount, DeadLetterKind, NewDeadLetter};
+pub use delivery::{DeliveryStep, DoneMarks, KeptRow, RetainedRow, SavedDelivery, SessionRow, SharedQueueRow};
 pub use devices::Device;
 pub use error::{OpenError, StoreError};
 pub use keys::{KeyRow, Role};

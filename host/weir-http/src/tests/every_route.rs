@@ -30,6 +30,8 @@ const fn open(method: &'static str, path: &'static str) -> Case {
     Case { method, path, body: "", nobody: 200, wrong_owner: 200, happy: 200 }
 }
 
+const TOPICS: &str = "/v1/products/{product}/topics";
+const TOPIC: &str = "/v1/products/{product}/topics/{suffix}";
 const DEVICES: &str = "/v1/products/{product}/devices";
 const DEVICE: &str = "/v1/products/{product}/devices/{device}";
 const TOKENS: &str = "/v1/products/{product}/devices/{device}/tokens";
@@ -41,7 +43,12 @@ const CASES: &[Case] = &[
     managed("POST", "/v1/products", r#"{"id":"NEW0000001","name":"New","schema":{"temp":"number"}}"#, 201),
     managed("GET", "/v1/products", "", 200),
     managed("GET", "/v1/products/{product}", "", 200),
+    managed("PATCH", "/v1/products/{product}", r#"{"enabled":false}"#, 200),
     managed("DELETE", "/v1/products/{product}", "", 204),
+    managed("POST", TOPICS, r#"{"suffix":"cmd","subscribe":true}"#, 201),
+    managed("GET", TOPICS, "", 200),
+    managed("PATCH", TOPIC, r#"{"publish":false,"subscribe":true}"#, 200),
+    managed("DELETE", TOPIC, "", 204),
     managed("POST", DEVICES, r#"{"name":"dev_02"}"#, 201),
     managed("GET", DEVICES, "", 200),
     managed("GET", DEVICE, "", 200),
@@ -80,9 +87,10 @@ const CASES: &[Case] = &[
 
 fn filled(path: &str) -> String {
     let name = if path.starts_with("/v1/keys") { "spare" } else { "hot" };
-    let product = if path.contains("/devices") { PRODUCT } else { "EMPTY00001" };
+    let product = if path.contains("/devices") || path.contains("/topics") { PRODUCT } else { "EMPTY00001" };
     let url = path
         .replace("{product}", product)
+        .replace("{suffix}", "up%2F+")
         .replace("{device}", "dev_01")
         .replace("{name}", name)
         .replace("{rule}", "overheat")
@@ -112,7 +120,16 @@ async fn check(hub: &TestHub, case: &Case, key: Option<&str>, expected: u16) {
 #[tokio::test]
 async fn nobody_and_the_wrong_owner_are_refused_and_change_nothing() {
     let hub = TestHub::start().await;
-    let lists = ["products", "products/A1B2C3D4E5/devices", "keys", "secrets", "rules", "sinks", "deadletters"];
+    let lists = [
+        "products",
+        "products/A1B2C3D4E5/devices",
+        "products/A1B2C3D4E5/topics",
+        "keys",
+        "secrets",
+        "rules",
+        "sinks",
+        "deadletters",
+    ];
     let mut before = Vec::new();
     for list in lists {
         before.push(hub.get_json("GET", &format!("/v1/{list}"), "").await);

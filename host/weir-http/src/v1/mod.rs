@@ -15,6 +15,7 @@ mod sinks;
 mod status;
 mod tail;
 mod tokens;
+mod topics;
 
 use serde::Serialize;
 
@@ -23,6 +24,7 @@ use crate::router::Route;
 pub(crate) fn routes() -> Vec<Route> {
     [
         products::routes(),
+        topics::routes(),
         devices::routes(),
         tokens::routes(),
         certificates::routes(),

@@ -7,48 +7,48 @@ use std::{convert::Infallible, pin::pin, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use weir_broker::{Broker, Outbound, PublishError, Session, SessionEvent};
-use weir_core::{Envelope, Offset, Protocol, Qos};
+use weir_broker::{Broker, PublishError, Session, SessionEvent};
+use weir_core::Protocol;
 
 use super::{
-    End, WILL_PATIENCE, buffers,
+    buffers,
+    end::End,
+    outgoing::Writing,
+    requests::Done,
     wire::{Turn, Wire},
 };
-use crate::{
-    codec::{Connect, Publish, Subscribe, Unsubscribe, Will},
-    connection::{Connection, Request, Sent},
-};
+use crate::{codes::Reason, connection::Connection};
 
-/// PUBACKs that may wait for the log before the client is read again.
+/// Answers that may wait for the log before the client is read again.
 const MAX_WAITING: usize = 4_096;
-/// How long a connection that ends may wait for its last PUBACKs.
+/// How long a connection that ends may wait for its last answers.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a client is kept waiting that came while the log is full, so that it does not come again at once.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// For timers that wait for nothing.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A connected client.
 #[derive(Debug)]
 pub(super) struct Client {
-    broker: Broker,
+    pub(super) broker: Broker,
     pub(super) session: Session,
-    connection: Connection,
-    protocol: Protocol,
-    client_id: Box<str>,
-    publisher: Box<str>,
-    will: Option<Will>,
-    /// Messages in the writing, and how many of them are written.
-    outgoing: Option<(Outbound, usize)>,
+    pub(super) connection: Connection,
+    pub(super) protocol: Protocol,
+    pub(super) client_id: Box<str>,
+    pub(super) publisher: Box<str>,
+    outgoing: Option<Writing>,
     /// The log has no room now: what was read waits.
     busy: bool,
+    /// The client publishes too fast: what was read waits, until then.
+    paced: Option<Instant>,
     closing: Option<Closing>,
 }
 
-/// The connection ends when the PUBACKs that wait are sent, but not before and not after these times.
+/// The connection ends when the answers that wait are sent, but not before and not after these times.
 #[derive(Debug)]
 struct Closing {
     end: End,
@@ -60,26 +60,34 @@ struct Closing {
 enum Step {
     Turn(Turn),
     Session(SessionEvent),
-    /// PUBACKs may go, or the log has room.
+    /// Answers may go, or the log has room.
     Log,
     Timer,
     Stop,
 }
 
 impl Client {
-    pub(super) fn new(broker: Broker, session: Session, connection: Connection, connect: Connect) -> Self {
+    pub(super) fn new(broker: Broker, session: Session, connection: Connection, protocol: Protocol) -> Self {
         Self {
-            protocol: connect.protocol,
+            protocol,
             client_id: session.client_id().into(),
             publisher: session.publisher().into(),
-            will: connect.will,
             broker,
             session,
             connection,
             outgoing: None,
             busy: false,
+            paced: None,
             closing: None,
         }
+    }
+
+    /// Says why the hub closes the connection, to a client that can be told.
+    pub(super) fn farewell<S>(&mut self, reason: Reason, end: &End, wire: &mut Wire<S>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.connection.farewell(reason, &end.to_string(), wire.out());
     }
 
     /// Serves the client until its connection must be closed.
@@ -116,12 +124,11 @@ impl Client {
                 timer.as_mut().reset(due);
             }
 
+            let ready = self.outgoing.is_none() && wire.idle();
             let waiting_for = self.connection.waiting_for();
             let step = tokio::select! {
                 turn = wire.turn(reading) => Step::Turn(turn?),
-                event = self.session.next(), if self.outgoing.is_none() && self.closing.is_none() && wire.idle() => {
-                    Step::Session(event)
-                }
+                event = next(&mut self.session, ready), if self.closing.is_none() => Step::Session(event),
                 waited = durable.wait_for(waiting_for.unwrap_or_default()), if waiting_for.is_some() => {
                     waited.map_err(|_| PublishError::Failed)?;
                     Step::Log
@@ -133,13 +140,18 @@ impl Client {
             match step {
                 Step::Turn(Turn::Received(chunk)) => self.receive(wire, chunk).await?,
                 Step::Turn(Turn::Closed) => return Err(End::Closed),
-                Step::Session(SessionEvent::Deliver(outbound)) => self.outgoing = Some((outbound, 0)),
+                Step::Session(SessionEvent::Deliver(outbound)) => self.outgoing = Some(Writing::new(outbound)),
+                Step::Session(SessionEvent::Release(packet_ids)) => self.connection.release_again(&packet_ids),
                 Step::Session(SessionEvent::Close(reason)) => match reason.into() {
                     End::Draining => self.close(End::Draining, Duration::ZERO),
                     end => return Err(end),
                 },
                 Step::Log if self.busy => {
                     self.busy = false;
+                    self.receive(wire, Vec::new()).await?;
+                }
+                Step::Timer if self.paced.is_some_and(|until| until <= Instant::now()) => {
+                    self.paced = None;
                     self.receive(wire, Vec::new()).await?;
                 }
                 Step::Stop => self.close(End::Draining, Duration::ZERO),
@@ -151,6 +163,7 @@ impl Client {
     fn may_read<S: AsyncRead + AsyncWrite + Unpin>(&self, wire: &Wire<S>) -> bool {
         self.closing.is_none()
             && !self.busy
+            && self.paced.is_none()
             && self.connection.waiting() < MAX_WAITING
             && wire.unsent() < buffers::CHUNK
     }
@@ -166,6 +179,9 @@ impl Client {
             due = self.connection.deadline().map_or(due, |deadline| due.min(deadline.into()));
         } else {
             self.connection.not_listening(now.into_std());
+        }
+        if let Some(until) = self.paced {
+            due = due.min(until);
         }
         if let Some(stalled) = wire.stalled_since(now) {
             let stall = stalled + self.broker.limits().write_stall;
@@ -186,10 +202,11 @@ impl Client {
     }
 
     /// Stops reading; what is accepted is still acknowledged.
-    fn close(&mut self, end: End, pause: Duration) {
+    pub(super) fn close(&mut self, end: End, pause: Duration) {
         let now = Instant::now();
         // What the log had no room for is not offered again.
         self.busy = false;
+        self.paced = None;
         self.closing = Some(Closing { end, not_before: now + pause, not_after: now + CLOSE_PATIENCE });
     }
 
@@ -205,125 +222,38 @@ impl Client {
         loop {
             let rest = bytes.get(used..).unwrap_or_default();
             let received = self.connection.receive(rest, batch, now, wire.out())?;
-            if received.consumed == 0 {
+            let consumed = received.consumed;
+            if consumed == 0 {
                 break;
             }
-            if received.acknowledged > 0 {
-                self.session.acknowledged(received.acknowledged);
-            }
-            match self.publish(&received.publishes) {
-                Ok(Some(offset)) => self.connection.published(&received.publishes, offset),
-                Ok(None) => {}
-                Err(PublishError::Busy) => {
+            match self.act(wire, received).await? {
+                Done::All => used += consumed,
+                Done::OneByOne => batch = 1,
+                Done::Busy => {
                     self.busy = true;
                     break;
                 }
-                // One of them is refused: those before it are not.
-                Err(_) if received.publishes.len() > 1 => {
-                    batch = 1;
-                    continue;
-                }
-                // 3.1.1 has no reason code for it: no PUBACK, no more reading, then close.
-                Err(PublishError::Full) => {
-                    self.close(PublishError::Full.into(), FULL_PAUSE);
+                Done::Paced(until) => {
+                    self.paced = Some(until);
                     break;
                 }
-                // [MQTT-3.3.5-2]
-                Err(error) => return Err(error.into()),
-            }
-            used += received.consumed;
-            match received.request {
-                None | Some(Request::Connect(_)) => {}
-                Some(Request::Subscribe(subscribe)) => self.subscribe(wire, subscribe).await,
-                Some(Request::Unsubscribe(unsubscribe)) => self.unsubscribe(wire, unsubscribe).await,
-                Some(Request::Disconnect) => return Err(End::Disconnected),
+                Done::Closing => break,
             }
         }
         wire.keep(bytes, used);
         Ok(())
     }
 
-    /// Publishes a batch; `None` if there is nothing in it.
-    fn publish(&mut self, publishes: &[Publish<'_>]) -> Result<Option<Offset>, PublishError> {
-        if publishes.is_empty() {
-            return Ok(None);
-        }
-        let envelopes: Vec<Envelope<'_>> = publishes
-            .iter()
-            .map(|publish| Envelope {
-                session: Some(&self.client_id),
-                packet_id: publish.packet_id,
-                retain: publish.retain,
-                ..Envelope::new(publish.topic, &self.publisher, self.protocol, publish.qos, publish.payload)
-            })
-            .collect();
-        self.session.publish(&envelopes).map(Some)
-    }
-
-    async fn subscribe<S>(&mut self, wire: &mut Wire<S>, subscribe: Subscribe)
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let mut granted = Vec::with_capacity(subscribe.filters.len());
-        for (filter, qos) in &subscribe.filters {
-            granted.push(self.session.subscribe(filter, *qos).await.ok());
-        }
-        self.connection.subscribed(subscribe.packet_id, &granted, wire.out());
-    }
-
-    async fn unsubscribe<S>(&mut self, wire: &mut Wire<S>, unsubscribe: Unsubscribe)
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        for filter in &unsubscribe.filters {
-            self.session.unsubscribe(filter).await;
-        }
-        self.connection.unsubscribed(unsubscribe.packet_id, wire.out());
-    }
-
-    /// Writes messages, once those before are sent, up to about a chunk.
+    /// Writes messages, once those before are sent.
     fn write_messages<S: AsyncRead + AsyncWrite + Unpin>(&mut self, wire: &mut Wire<S>) {
-        let Some((outbound, written)) = &mut self.outgoing else { return };
-        if wire.unsent() > 0 {
-            return;
+        let Some(writing) = &mut self.outgoing else { return };
+        if wire.unsent() == 0 && writing.write(&mut self.connection, &mut self.session, wire.out()) {
+            self.outgoing = None;
         }
-        let records = &outbound.frame.records;
-        while let Some(row) = outbound.rows.get(*written) {
-            // A row of a frame is an index into arrays that are in memory.
-            let index = row.row as usize;
-            let (topic, payload) = (records.topic.value(index), records.payload.value(index));
-            match self.connection.send(topic, payload, row.qos, wire.out()) {
-                Sent::Written => {}
-                Sent::NoIdentifier => return,
-                Sent::Unwritable => {
-                    self.broker.metrics().refused_for("mqtt_deliver", "too_large");
-                    self.session.acknowledged(usize::from(row.qos > Qos::AtMostOnce));
-                }
-            }
-            *written += 1;
-            if wire.unsent() >= buffers::CHUNK {
-                return;
-            }
-        }
-        self.outgoing = None;
     }
+}
 
-    /// Publishes the will, if there is one, with the client's own authority.
-    pub(super) async fn publish_will(&mut self) {
-        let Some(will) = self.will.take() else { return };
-        let envelope = Envelope {
-            session: Some(&self.client_id),
-            retain: will.retain,
-            ..Envelope::new(will.topic.as_str(), &self.publisher, self.protocol, will.qos, &will.payload)
-        };
-        let publish = async {
-            while let Err(PublishError::Busy) = self.session.publish_will(envelope) {
-                self.broker.log().ready().await;
-            }
-        };
-        // A refusal is counted by the broker.
-        if timeout(WILL_PATIENCE, publish).await.is_err() {
-            self.broker.metrics().refused_for("publish", "will_timeout");
-        }
-    }
+/// What comes next of the session; nothing but its end while the client leaves unread what it was sent.
+async fn next(session: &mut Session, ready: bool) -> SessionEvent {
+    if ready { session.next().await } else { SessionEvent::Close(session.ended().await) }
 }
