@@ -33,8 +33,9 @@ const HEAD_BYTES: usize = 16 * 1024;
 const PARTING: Duration = Duration::from_secs(1);
 const PARTING_BYTES: u64 = 64 * 1024;
 
-/// Serves HTTP until a request is upgraded. `None`, counted, if none was.
-pub(crate) async fn open<S>(stream: S, options: &WebSocketOptions, metrics: &Metrics) -> Option<WebSocket<S>>
+/// Serves HTTP until a request is upgraded. `None`, counted, if none was. Boxed, because each future that hands a stream
+/// on has room for it of its own.
+pub(crate) async fn open<S>(stream: S, options: &WebSocketOptions, metrics: &Metrics) -> Option<Box<WebSocket<S>>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -67,7 +68,7 @@ where
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
     if upgraded.load(Ordering::Relaxed) {
-        return Some(WebSocket::new(stream, &parts.read_buf, options.message, metrics.clone()));
+        return Some(Box::new(WebSocket::new(stream, &parts.read_buf, options.message, metrics.clone())));
     }
     let part = async {
         // Closing with bytes unread would reset the connection before the answer is read.
