@@ -216,7 +216,8 @@ fn a_device_publishes_and_subscribes_by_websocket() {
     let payload = "x".repeat(100_000);
     hub.post("/v1/publish", &json!({"topic": control, "payload": payload, "qos": 0}));
     let body = [text(&control), payload.clone().into_bytes()].concat();
-    let length = [(body.len() % 128 | 128) as u8, (body.len() / 128 % 128 | 128) as u8, (body.len() / 16_384) as u8];
+    let digits = [body.len() % 128, body.len() / 128 % 128, body.len() / 16_384];
+    let length = [digits[0] as u8 | 128, digits[1] as u8 | 128, digits[2] as u8];
     client.expect(&[&[0x30][..], &length, &body].concat());
 
     // [MQTT-3.14.4-2], and the close handshake of RFC 6455 §7.
