@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 use weir_core::{
-    Classify, Denied, DeviceId, Envelope, Offset, Policy, Principal, Qos, TopicFilter,
+    CertificateIdentity, Classify, Denied, DeviceId, Envelope, Offset, Policy, Principal, Qos, TopicFilter,
     seams::{AuthError, Authenticator, BoxFuture, Credentials, Outcome, Publisher, Republish},
 };
 use weir_log::{AppendError, Clock, Log, Record};
@@ -13,6 +13,7 @@ use weir_store::Store;
 use crate::{
     CloseReason, Drain, Limits, Metrics, PublishError, RuleRuntime, Session, SessionError, SessionOptions,
     SessionStatus, Tail,
+    auth::is_believed,
     delivery::{DeliveryRequest, DeliveryState, Request},
     ingress::Ingress,
     presence::Presence,
@@ -147,6 +148,12 @@ impl Broker {
         self.0.sessions.close_device(device, reason);
     }
 
+    /// Ends the live sessions that came by a certificate of which `withdrawn` is true. It is called with the list of
+    /// sessions held, so it must be quick.
+    pub fn close_certificate_sessions(&self, withdrawn: impl Fn(&CertificateIdentity) -> bool, reason: CloseReason) {
+        self.0.sessions.close_certified(withdrawn, reason);
+    }
+
     /// Ends the live sessions that act with a key.
     pub fn close_principal_sessions(&self, principal: &Principal, reason: CloseReason) {
         self.0.sessions.close_owner(&principal.to_string(), reason);
@@ -163,6 +170,11 @@ impl Broker {
             }
             Principal::Rule { .. } => true,
         }
+    }
+
+    /// Whether a certificate that was good in the handshake still is. A store that cannot answer vouches for nobody.
+    pub(crate) fn still_believed(&self, certificate: &CertificateIdentity) -> bool {
+        is_believed(self.store(), certificate, self.clock().now()).is_ok_and(|believed| believed)
     }
 
     pub(crate) fn ingress(&self) -> &Ingress {

@@ -12,7 +12,8 @@ use std::{
 
 use parking_lot::Mutex;
 use weir_core::{
-    Classify, Denied, DeviceId, Envelope, ErrorKind, Offset, Principal, Protocol, Qos, Timestamp, TopicFilter,
+    CertificateIdentity, Classify, Denied, DeviceId, Envelope, ErrorKind, Fingerprint, Offset, Principal, Protocol,
+    Qos, Timestamp, TopicFilter, seams::PeerIdentity,
 };
 
 use crate::{
@@ -28,6 +29,8 @@ pub struct SessionOptions {
     pub protocol: Protocol,
     /// Whether the client asks to start without state. Until sessions outlive connections, every session does.
     pub clean: bool,
+    /// What the transport proved: a session that came by a certificate ends when that is believed no more.
+    pub peer: PeerIdentity,
 }
 
 /// Why the hub ends a session.
@@ -35,7 +38,7 @@ pub struct SessionOptions {
 pub enum CloseReason {
     /// Another connection of the same device or client id.
     TakenOver,
-    /// The device, its token or its key was disabled, revoked or deleted.
+    /// The device, its token, its key or its certificate was disabled, revoked or deleted.
     Disabled,
     Draining,
     /// The front-end let go of it.
@@ -97,6 +100,9 @@ pub struct SessionStatus {
     pub client_id: String,
     pub protocol: &'static str,
     pub connected_at: Timestamp,
+    /// The certificate by which it came, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Fingerprint>,
     pub subscriptions: Vec<String>,
     pub enqueued: u64,
     pub acknowledged: u64,
@@ -125,6 +131,7 @@ struct Registered {
     client_id: Arc<str>,
     protocol: Protocol,
     connected_at: Timestamp,
+    certificate: Option<Arc<CertificateIdentity>>,
     subscriptions: Arc<Mutex<Vec<TopicFilter>>>,
 }
 
@@ -185,6 +192,7 @@ impl Sessions {
             client_id: session.client_id.to_string(),
             protocol: session.protocol.as_str(),
             connected_at: session.connected_at,
+            certificate: session.certificate.as_ref().map(|certificate| certificate.fingerprint),
             subscriptions,
             enqueued,
             acknowledged,
@@ -196,6 +204,15 @@ impl Sessions {
     pub(crate) fn close_device(&self, device: &DeviceId, reason: CloseReason) {
         if let Some(session) = self.open.lock().get(&ClientKey::Device(device.clone())) {
             session.inbox.close(reason);
+        }
+    }
+
+    /// Closes the sessions that came by a certificate of which `withdrawn` is true.
+    pub(crate) fn close_certified(&self, withdrawn: impl Fn(&CertificateIdentity) -> bool, reason: CloseReason) {
+        for session in self.open.lock().values() {
+            if session.certificate.as_ref().is_some_and(|certificate| withdrawn(certificate)) {
+                session.inbox.close(reason);
+            }
         }
     }
 
@@ -225,12 +242,15 @@ impl Session {
             client_id: options.client_id.into(),
             protocol: options.protocol,
             connected_at: broker.clock().now(),
+            certificate: options.peer.certificate().cloned(),
             subscriptions: Arc::default(),
         };
         let open = broker.sessions().register(&key, registered.clone(), broker.presence());
         broker.metrics().sessions(open);
         // Whoever takes a right away closes the sessions there are; one that was being opened meanwhile looks again.
-        if !broker.still_known(&principal) {
+        let certificate = registered.certificate.as_deref();
+        if !broker.still_known(&principal) || certificate.is_some_and(|certificate| !broker.still_believed(certificate))
+        {
             registered.inbox.close(CloseReason::Disabled);
         }
         Ok(Self {

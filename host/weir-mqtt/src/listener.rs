@@ -1,13 +1,13 @@
 //! Accepting connections, plain or encrypted. What arrives on one is [`client`]'s, which is the same for any kind of stream.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use weir_broker::{Broker, Drain};
 use weir_core::{DeviceId, seams::PeerIdentity};
-use weir_tls::{Acceptor, Peer};
+use weir_tls::{AcceptError, Acceptor, Peer};
 
 use crate::{
     admission::{Admission, Place},
@@ -71,6 +71,7 @@ pub async fn serve(listener: TcpListener, transport: Transport, admission: Admis
 
 /// The handshake, and then the same as without one.
 async fn encrypted(stream: TcpStream, acceptor: Acceptor, broker: Broker, stop: CancellationToken, place: Place) {
+    let address = stream.peer_addr().map(|address| address.ip().to_string()).unwrap_or_default();
     let accepted = tokio::select! {
         biased;
         () = stop.cancelled() => return,
@@ -80,7 +81,11 @@ async fn encrypted(stream: TcpStream, acceptor: Acceptor, broker: Broker, stop: 
         Ok((stream, peer)) => client::run(stream, identity(peer), broker, stop, place).await,
         Err(error) => {
             broker.metrics().refused_for("mqtt_tls", error.reason());
-            tracing::debug!(%error, "a tls handshake failed");
+            match error {
+                // Somebody has to make another certificate, and must be told why.
+                AcceptError::Certificate { .. } => tracing::info!(%error, %address, "a tls handshake failed"),
+                error => tracing::debug!(%error, %address, "a tls handshake failed"),
+            }
         }
     }
 }
@@ -90,7 +95,9 @@ async fn encrypted(stream: TcpStream, acceptor: Acceptor, broker: Broker, stop: 
 fn identity(peer: Peer) -> PeerIdentity {
     let identity = match peer {
         Peer::Anonymous => None,
-        Peer::Certificate(certificate) => certificate.device.map(PeerIdentity::Certificate),
+        Peer::Certificate(certificate) => {
+            certificate.identity().map(|identity| PeerIdentity::Certificate(Arc::new(identity)))
+        }
         Peer::Psk { identity } => DeviceId::from_joined(&identity).map(PeerIdentity::Psk),
     };
     identity.unwrap_or_default()

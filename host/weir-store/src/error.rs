@@ -39,6 +39,8 @@ pub enum StoreError {
     ProductInUse { product: String, devices: u64 },
     #[error("device {device} has {limit} valid tokens, the most it may have: revoke its tokens first")]
     TooManyTokens { device: String, limit: u32 },
+    #[error("{of} has {limit} {what}, the most it may have: delete some first")]
+    TooMany { what: &'static str, of: String, limit: u32 },
     #[error("{what} of {size} bytes exceeds the limit of {limit}")]
     TooLarge { what: &'static str, size: usize, limit: usize },
     #[error("the disk that holds the store is full: free some space")]
@@ -59,7 +61,7 @@ impl Classify for StoreError {
         match self {
             Self::Exists { .. } | Self::ProductInUse { .. } => ErrorKind::Conflict,
             Self::Missing { .. } => ErrorKind::NotFound,
-            Self::TooManyTokens { .. } => ErrorKind::Throttled,
+            Self::TooManyTokens { .. } | Self::TooMany { .. } => ErrorKind::Throttled,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Full | Self::Failed(_) | Self::Closed => ErrorKind::Unavailable,
             Self::Damaged(_) | Self::Panicked => ErrorKind::Internal,

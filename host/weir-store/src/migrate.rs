@@ -7,7 +7,8 @@ use rusqlite::Connection;
 
 use crate::{OpenError, StoreError};
 
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_initial.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("migrations/0001_initial.sql"), include_str!("migrations/0003_certificates.sql")];
 
 /// SQLite's application id: "WEIR".
 const APPLICATION: i64 = 0x5745_4952;

@@ -28,9 +28,9 @@ pub async fn list(
     Ok(broker.store().devices(product, offset, limit).await?)
 }
 
-/// Deletes a device with its tokens, and ends its session.
+/// Deletes a device with its tokens and pins, revokes the certificates that the hub issued to it, and ends its session.
 pub async fn delete(broker: &Broker, id: &DeviceId) -> Result<(), AdminError> {
-    broker.store().delete_device(id).await?;
+    broker.store().delete_device(id, broker.clock().now()).await?;
     broker.close_device_sessions(id, CloseReason::Disabled);
     Ok(())
 }

@@ -13,8 +13,8 @@ use weir_core::{
     Envelope, Grants, Policy, Principal, Protocol, Qos, RuleName, Timestamp, TopicFilter,
     schema::Records,
     seams::{
-        BoxFuture, Catalog, Delivery, Evaluator, Failures, Language, Outcome, Rows, RuleEvaluation, SettingError,
-        SettingSpec, SettingValue, Settings, SqlError, Target, TargetContext, TargetKind,
+        BoxFuture, Catalog, Delivery, Evaluator, Failures, Language, Outcome, PeerIdentity, Rows, RuleEvaluation,
+        SettingError, SettingSpec, SettingValue, Settings, SqlError, Target, TargetContext, TargetKind,
     },
     statement::{ActionDefinition, RuleDefinition, Setting, StartFrom, Statement},
 };
@@ -266,7 +266,12 @@ impl Hub {
     }
 
     pub(super) fn session(&self, principal: Principal) -> crate::Session {
-        let options = SessionOptions { client_id: "client".to_owned(), protocol: Protocol::Mqtt311, clean: true };
+        let options = SessionOptions {
+            client_id: "client".to_owned(),
+            protocol: Protocol::Mqtt311,
+            clean: true,
+            peer: PeerIdentity::None,
+        };
         self.running.broker.open_session(principal, options).unwrap()
     }
 

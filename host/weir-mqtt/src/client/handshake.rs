@@ -82,7 +82,7 @@ fn open_session(broker: &Broker, peer: PeerIdentity, connect: &Connect, place: &
         client_id: connect.client_id.clone(),
         username: connect.username.clone(),
         password: connect.password.clone(),
-        peer,
+        peer: peer.clone(),
     };
     let principal = broker.authenticate(&credentials).map_err(|error| error.kind())?;
     let client_id = if connect.client_id.is_empty() {
@@ -91,7 +91,7 @@ fn open_session(broker: &Broker, peer: PeerIdentity, connect: &Connect, place: &
     } else {
         connect.client_id.clone()
     };
-    let options = SessionOptions { client_id, protocol: connect.protocol, clean: connect.clean };
+    let options = SessionOptions { client_id, protocol: connect.protocol, clean: connect.clean, peer };
     broker.open_session(principal, options).map_err(|error| {
         broker.metrics().refused("connect", error.kind());
         error.kind()

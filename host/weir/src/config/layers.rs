@@ -156,6 +156,10 @@ fn from_text(text: &str, default: &Value) -> Result<Value, String> {
             "false" | "0" | "no" | "off" => Ok(Value::Boolean(false)),
             _ => Err(format!("{text:?} is neither true nor false")),
         },
+        Value::Array(_) => match format!("list = {text}").parse::<Table>() {
+            Ok(mut table) => table.remove("list").ok_or_else(|| format!("{text:?} is not a list in TOML")),
+            Err(_) => Err(format!("{text:?} is not a list in TOML")),
+        },
         _ => Ok(Value::String(text.to_owned())),
     }
 }
