@@ -13,6 +13,7 @@ mod errors;
 mod isolation;
 mod kills;
 mod outage;
+mod policy;
 mod powerloss;
 mod rejection;
 mod republish;

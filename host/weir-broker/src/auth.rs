@@ -150,7 +150,14 @@ pub(crate) fn is_believed(
 
 /// Said only after the proof, so that a stranger does not learn which devices exist.
 fn enabled(device: Device) -> Result<Principal, AuthError> {
-    if device.enabled { Ok(Principal::Device(device.id)) } else { Err(AuthError::Disabled(device.id.to_string())) }
+    if device.may_connect() {
+        return Ok(Principal::Device(device.id));
+    }
+    // The product first: to enable the device would not help.
+    Err(AuthError::Disabled(match device.product_enabled {
+        false => format!("product {}", device.id.product),
+        true => device.id.to_string(),
+    }))
 }
 
 /// Whether `password`, `hex;method`, is the HMAC of `username` under `psk`. Compares in constant time.
@@ -233,6 +240,13 @@ mod tests {
         assert_eq!(connect(unknown, "x", None), Err(AuthError::BadCredentials));
         store.set_device_enabled(&device, false).await.unwrap();
         assert_eq!(connect(psk(), "x", None), Err(AuthError::Disabled(device.to_string())));
+        let product = "A1B2C3D4E5".parse().unwrap();
+        store.set_product_enabled(&product, false).await.unwrap();
+        assert_eq!(connect(psk(), "x", None), Err(AuthError::Disabled("product A1B2C3D4E5".to_owned())));
+        store.set_device_enabled(&device, true).await.unwrap();
+        assert_eq!(connect(psk(), "x", None), Err(AuthError::Disabled("product A1B2C3D4E5".to_owned())));
+        store.set_product_enabled(&product, true).await.unwrap();
+        assert_eq!(connect(psk(), "x", None), Ok(Principal::Device(device.clone())));
         store.close().await;
     }
 

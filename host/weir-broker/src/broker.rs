@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use weir_core::{
-    CertificateIdentity, Classify, Denied, DeviceId, Envelope, Offset, Policy, Principal, Qos, TopicFilter,
+    CertificateIdentity, Classify, Denied, DeviceId, Envelope, Offset, Policy, Principal, ProductId, Qos, TopicFilter,
     seams::{AuthError, Authenticator, BoxFuture, Credentials, Outcome, Publisher, Republish},
 };
 use weir_log::{AppendError, Clock, Log, Record};
@@ -14,10 +14,11 @@ use crate::{
     CloseReason, Drain, Limits, Metrics, PublishError, RuleRuntime, Session, SessionError, SessionOptions,
     SessionStatus, Tail,
     auth::is_believed,
-    delivery::{DeliveryRequest, DeliveryState, Request},
+    delivery::{Change, ControlRecord, DeliveryHandle, Request},
     ingress::Ingress,
+    policy::KnownTopic,
     presence::Presence,
-    session::Sessions,
+    session::{Connections, SessionKey},
 };
 
 /// What keeps a part of the hub from working until it is started again, told by the part.
@@ -40,14 +41,15 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) ingress: Ingress,
     pub(crate) authenticator: Arc<dyn Authenticator>,
-    pub(crate) sessions: Sessions,
-    pub(crate) delivery: mpsc::Sender<Request>,
-    pub(crate) delivery_state: Arc<DeliveryState>,
+    pub(crate) connections: Connections,
+    pub(crate) delivery: DeliveryHandle,
     pub(crate) rules: RuleRuntime,
     pub(crate) presence: Presence,
     pub(crate) ailment: Ailment,
     /// Cancelled when front-ends must end.
     pub(crate) front: Drain,
+    /// Work that goes on after the front-ends have ended: wills.
+    pub(crate) background: Drain,
 }
 
 impl std::fmt::Debug for Broker {
@@ -85,8 +87,9 @@ impl Broker {
         &self.0.rules
     }
 
-    pub fn policy(&self) -> &Policy {
-        &self.0.ingress.policy
+    /// The policy in force now.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.0.ingress.policy.load())
     }
 
     pub fn draining(&self) -> bool {
@@ -110,15 +113,15 @@ impl Broker {
         proved
     }
 
-    /// Opens a session. The session that the same device (or key and client id) had is closed.
-    pub fn open_session(&self, principal: Principal, options: SessionOptions) -> Result<Session, SessionError> {
-        Session::open(self.clone(), principal, options)
+    /// Opens a session. Another connection that has it is closed.
+    pub async fn open_session(&self, principal: Principal, options: SessionOptions) -> Result<Session, SessionError> {
+        Session::open(self.clone(), principal, options).await
     }
 
     /// Publishes one message for an API. Answers when it is durable, or appended if its quality of service is 0.
     pub async fn publish(&self, principal: &Principal, message: Envelope<'_>) -> Result<Offset, PublishError> {
         let offset = loop {
-            match self.0.ingress.accept(principal, &[message], &mut String::new()) {
+            match self.0.ingress.accept(principal, &[message], &mut KnownTopic::default()) {
                 Err(PublishError::Busy) => self.log().ready().await,
                 accepted => break accepted?,
             }
@@ -135,35 +138,97 @@ impl Broker {
         Ok(Tail::new(self.log().reader(self.log().appended()), filter))
     }
 
-    pub fn device_session(&self, device: &DeviceId) -> Option<SessionStatus> {
-        self.0.sessions.device(device)
+    /// The session of a device, connected or kept.
+    pub async fn device_session(&self, device: &DeviceId) -> Option<SessionStatus> {
+        let key = SessionKey::of(&Principal::Device(device.clone()), "");
+        let asked = key.clone();
+        let described = self.delivery().ask(|answer| Request::Describe(asked, answer)).await??;
+        let connected = self.connections().about(&key);
+        let dropped = described.ledger.dropped.total();
+        Some(SessionStatus {
+            client_id: described.client_id,
+            protocol: connected.map(|(protocol, ..)| protocol.as_str()),
+            connected_at: connected.map(|(_, at, _)| at),
+            certificate: connected.and_then(|(.., certificate)| certificate),
+            offline_since: described.offline_since,
+            expiry: described.expiry,
+            subscriptions: described.subscriptions.iter().map(ToString::to_string).collect(),
+            enqueued: described.ledger.enqueued,
+            acknowledged: described.ledger.acknowledged,
+            expired: described.ledger.expired,
+            dropped,
+            dropped_by: described.ledger.dropped,
+            pending: described.pending,
+        })
     }
 
+    /// Sessions whose client is connected.
     pub fn session_count(&self) -> usize {
-        self.0.sessions.len()
+        self.connections().len()
     }
 
-    /// Ends the live session of a device, if there is one.
+    /// Ends the live connection of a device, if there is one.
     pub fn close_device_sessions(&self, device: &DeviceId, reason: CloseReason) {
-        self.0.sessions.close_device(device, reason);
+        self.connections().close_device(device, reason);
     }
 
-    /// Ends the live sessions that came by a certificate of which `withdrawn` is true. It is called with the list of
-    /// sessions held, so it must be quick.
+    /// Ends the live connections of a product's devices.
+    pub fn close_product_sessions(&self, product: &ProductId, reason: CloseReason) {
+        self.connections().close_product(product, reason);
+    }
+
+    /// Ends the live connections that came by a certificate of which `withdrawn` is true. It is called with the list of
+    /// connections held, so it must be quick.
     pub fn close_certificate_sessions(&self, withdrawn: impl Fn(&CertificateIdentity) -> bool, reason: CloseReason) {
-        self.0.sessions.close_certified(withdrawn, reason);
+        self.connections().close_certified(withdrawn, reason);
     }
 
-    /// Ends the live sessions that act with a key.
+    /// Ends the live connections that act with a key.
     pub fn close_principal_sessions(&self, principal: &Principal, reason: CloseReason) {
-        self.0.sessions.close_owner(&principal.to_string(), reason);
+        self.connections().close_owner(&principal.to_string(), reason);
+    }
+
+    /// Ends every session of a device or key, with what waits for it, because the device or key is gone.
+    pub async fn end_sessions(&self, principal: &Principal) {
+        let owner = principal.to_string();
+        self.connections().close_owner(&owner, CloseReason::Disabled);
+        let sessions = self.delivery().ask(|answer| Request::OwnedBy(owner, answer)).await;
+        for key in sessions.unwrap_or_default() {
+            self.write(&key, &Change::Cleared).await;
+        }
+    }
+
+    /// Ends those subscriptions of a product's devices that the policy does not allow any more. What was put into their
+    /// inboxes before is still delivered: it was allowed when it was accepted.
+    pub(crate) async fn recheck_subscriptions(&self, product: &ProductId) {
+        let subscriptions = self.delivery().ask(Request::Subscriptions).await.unwrap_or_default();
+        let policy = self.policy();
+        for (key, filter) in subscriptions {
+            let Some(device) = key.device().filter(|device| device.product == *product) else { continue };
+            if policy.may_subscribe(&Principal::Device(device), filter.filter()).is_err() {
+                self.metrics().refused_for("subscription", "policy_changed");
+                self.write(&key, &Change::Unsubscribed { connection: None, filter }).await;
+            }
+        }
+    }
+
+    /// Appends a change of a session and waits until it is so.
+    async fn write(&self, key: &SessionKey, change: &Change) {
+        let control = ControlRecord::new(key, change);
+        match self.log().append_reserved(&[control.record()]).await {
+            Ok(offset) => {
+                // `None`: the hub is going down, and the next start finds the record.
+                let _reached = self.delivery().ask(|answer| Request::Reach(offset, answer)).await;
+            }
+            Err(error) => tracing::error!(session = %key, %error, "a session could not be changed"),
+        }
     }
 
     /// Whether whoever has proved itself still is enabled and has its key.
     pub(crate) fn still_known(&self, principal: &Principal) -> bool {
         match principal {
             Principal::Device(device) => {
-                self.store().device(device).is_ok_and(|known| known.is_some_and(|device| device.enabled))
+                self.store().device(device).is_ok_and(|known| known.is_some_and(|device| device.may_connect()))
             }
             Principal::Application { key, .. } | Principal::Administrator(key) => {
                 self.store().key_role(key).is_ok_and(|role| role.is_some())
@@ -177,28 +242,38 @@ impl Broker {
         is_believed(self.store(), certificate, self.clock().now()).is_ok_and(|believed| believed)
     }
 
+    /// Runs a change to its end even if whoever asked for it goes away, as when an HTTP connection breaks: a right that is
+    /// taken away in the store must not live on in a session. `None` if the change panicked.
+    pub(crate) async fn complete<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        change: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (done, answer) = oneshot::channel();
+        self.0.front.spawn(name, async move {
+            let _nobody_may_wait = done.send(change.await);
+        });
+        answer.await.ok()
+    }
+
     pub(crate) fn ingress(&self) -> &Ingress {
         &self.0.ingress
     }
 
-    pub(crate) fn sessions(&self) -> &Sessions {
-        &self.0.sessions
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.0.connections
+    }
+
+    pub(crate) fn delivery(&self) -> &DeliveryHandle {
+        &self.0.delivery
     }
 
     pub(crate) fn presence(&self) -> &Presence {
         &self.0.presence
     }
 
-    /// Asks Delivery and waits for its answer; `None` when the hub is going down.
-    pub(crate) async fn request(&self, request: DeliveryRequest) -> Option<bool> {
-        let (done, answer) = oneshot::channel();
-        self.0.delivery.send((request, done)).await.ok()?;
-        answer.await.ok()
-    }
-
-    pub(crate) fn forget(&self, session: u64) {
-        self.0.delivery_state.ended.lock().push(session);
-        self.0.delivery_state.ended_notify.notify_one();
+    pub(crate) fn background(&self) -> &Drain {
+        &self.0.background
     }
 }
 
@@ -247,7 +322,7 @@ impl LogPublisher {
         if size > limit {
             return rejected(PublishError::TooLarge { size, limit }.to_string());
         }
-        match self.ingress.policy.may_publish(owner, &message.topic) {
+        match self.ingress.policy.load().may_publish(owner, &message.topic) {
             Ok(()) => Outcome::Delivered,
             Err(denied) => rejected(denied.to_string()),
         }

@@ -1,9 +1,13 @@
 //! The door: authority, syntax and size are checked here, once, for every front-end.
 
-use weir_core::{Classify, Denied, Envelope, ErrorKind, Offset, Policy, Principal, Topic, topic::TopicError};
+use tokio::time::Instant;
+use weir_core::{Classify, Denied, Envelope, ErrorKind, Offset, Principal, topic::TopicError};
 use weir_log::{AppendError, Log, Record};
 
-use crate::{Limits, Metrics};
+use crate::{
+    Limits, Metrics,
+    policy::{KnownTopic, PolicyInForce},
+};
 
 /// Why a message was not accepted. Nothing of the batch it came in was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +21,10 @@ pub enum PublishError {
     /// The pending group is full: wait for `Log::ready` and try again. Nothing is wrong.
     #[error("the log is busy")]
     Busy,
+    /// The client publishes faster than it may. One message: try again at `until`, and read nothing from the client before.
+    /// Several: offer them one by one, as for any refusal; then the first ones may pass. Nothing is wrong.
+    #[error("the client publishes faster than it may")]
+    Paced { until: Instant },
     #[error(
         "the log has reached its size limit and may drop nothing; raise log.max_bytes or find the reader that lags"
     )]
@@ -34,7 +42,7 @@ impl Classify for PublishError {
             Self::Denied(_) => ErrorKind::Forbidden,
             Self::Topic(_) => ErrorKind::Invalid,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
-            Self::Busy | Self::Full => ErrorKind::Throttled,
+            Self::Busy | Self::Paced { .. } | Self::Full => ErrorKind::Throttled,
             Self::Failed | Self::Ended => ErrorKind::Unavailable,
         }
     }
@@ -55,7 +63,7 @@ impl From<AppendError> for PublishError {
 #[derive(Debug, Clone)]
 pub(crate) struct Ingress {
     pub(crate) log: Log,
-    pub(crate) policy: Policy,
+    pub(crate) policy: PolicyInForce,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
 }
@@ -65,13 +73,12 @@ impl Ingress {
     ///
     /// A refusal is counted when one message is refused; whoever is refused a batch tries its messages one by one.
     ///
-    /// `known` is a topic that this principal has been allowed before; it spares the checks while a device goes on
-    /// publishing to one topic, as most do.
+    /// `known` is for the one `principal`, and for calls with that alone.
     pub(crate) fn accept(
         &self,
         principal: &Principal,
         messages: &[Envelope<'_>],
-        known: &mut String,
+        known: &mut KnownTopic,
     ) -> Result<Offset, PublishError> {
         let appended = self.check(principal, messages, known).and_then(|()| {
             let records: Vec<Record<'_>> = messages.iter().copied().map(Record::Message).collect();
@@ -93,17 +100,19 @@ impl Ingress {
         }
     }
 
-    fn check(&self, principal: &Principal, messages: &[Envelope<'_>], known: &mut String) -> Result<(), PublishError> {
+    fn check(
+        &self,
+        principal: &Principal,
+        messages: &[Envelope<'_>],
+        known: &mut KnownTopic,
+    ) -> Result<(), PublishError> {
+        let version = self.policy.version();
         for message in messages {
             let (size, limit) = (message.payload.len(), self.limits.payload);
             if size > limit {
                 return Err(PublishError::TooLarge { size, limit });
             }
-            if message.topic != known.as_str() {
-                Topic::check(message.topic)?;
-                self.policy.may_publish(principal, message.topic)?;
-                message.topic.clone_into(known);
-            }
+            self.policy.may_publish(principal, message.topic, known, version)?;
         }
         Ok(())
     }

@@ -14,8 +14,13 @@ mod drain;
 mod inbox;
 mod ingress;
 mod limits;
+mod line;
+mod message;
 pub mod metrics;
+mod outbound;
+mod pace;
 pub mod pipeline;
+mod policy;
 mod presence;
 mod rules;
 mod session;
@@ -27,13 +32,16 @@ mod tests;
 pub use auth::StoreAuthenticator;
 pub use broker::Broker;
 pub use drain::Drain;
-pub use inbox::{Outbound, OutboundRow};
+pub use inbox::ledger::DroppedCounts;
 pub use ingress::PublishError;
 pub use limits::Limits;
 pub use metrics::Metrics;
+pub use outbound::{Outbound, OutboundRow};
+pub use pace::{Bucket, Rate};
 pub use pipeline::{Parts, Running, StartError};
 pub use rules::{ActionStatus, Applied, ApplyError, Change, ReplayError, RuleOptions, RuleRuntime, RuleStatus};
 pub use session::{
-    CloseReason, End, Session, SessionError, SessionEvent, SessionOptions, SessionStatus, SubscribeError,
+    CloseReason, End, RetainHandling, Session, SessionError, SessionEvent, SessionOptions, SessionStatus,
+    SubscribeError, Subscription, Will,
 };
 pub use tail::Tail;

@@ -13,6 +13,8 @@ use prometheus_client::{
 };
 use weir_core::{ErrorKind, Protocol, Qos};
 
+use crate::inbox::ledger::Dropped;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Accepted {
     protocol: &'static str,
@@ -59,8 +61,11 @@ struct Inner {
     refused: Family<Refused, Counter>,
     connections: Gauge,
     sessions: Gauge,
+    sessions_kept: Gauge,
+    retained: Gauge,
     enqueued: Counter,
     acknowledged: Counter,
+    expired: Counter,
     dropped: Family<Reason, Counter>,
     action_rows: Family<ActionCount, Gauge<u64, AtomicU64>>,
     action_messages: Family<ActionCount, Gauge<u64, AtomicU64>>,
@@ -91,8 +96,11 @@ impl Default for Metrics {
             refused: Family::default(),
             connections: Gauge::default(),
             sessions: Gauge::default(),
+            sessions_kept: Gauge::default(),
+            retained: Gauge::default(),
             enqueued: Counter::default(),
             acknowledged: Counter::default(),
+            expired: Counter::default(),
             dropped: Family::default(),
             action_rows: Family::default(),
             action_messages: Family::default(),
@@ -117,9 +125,12 @@ impl Metrics {
         r.register("payload_accepted_bytes", "Payload bytes appended to the log", m.accepted_bytes.clone());
         r.register("refused", "Requests refused, by operation and reason", m.refused.clone());
         r.register("connections", "Open device and application connections", m.connections.clone());
-        r.register("sessions", "Sessions", m.sessions.clone());
+        r.register("sessions", "Sessions whose client is connected", m.sessions.clone());
+        r.register("sessions_kept", "Sessions that outlive their connections", m.sessions_kept.clone());
+        r.register("retained_messages", "Retained messages", m.retained.clone());
         r.register("session_enqueued", "Messages put into inboxes", m.enqueued.clone());
         r.register("session_acknowledged", "Messages that their session has done with", m.acknowledged.clone());
+        r.register("session_expired", "Messages that expired in inboxes", m.expired.clone());
         r.register("session_dropped", "Messages dropped from inboxes, by reason", m.dropped.clone());
         r.register(
             "action_rows",
@@ -182,17 +193,27 @@ impl Metrics {
         self.0.sessions.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn enqueued(&self, count: usize) {
-        self.0.enqueued.inc_by(count as u64);
+    /// Sessions that outlive their connections, and retained messages.
+    pub(crate) fn kept(&self, sessions: usize, retained: usize) {
+        self.0.sessions_kept.set(i64::try_from(sessions).unwrap_or(i64::MAX));
+        self.0.retained.set(i64::try_from(retained).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn acknowledged(&self, count: usize) {
-        self.0.acknowledged.inc_by(count as u64);
+    pub(crate) fn enqueued(&self, count: u64) {
+        self.0.enqueued.inc_by(count);
     }
 
-    pub(crate) fn dropped(&self, reason: &'static str, count: usize) {
+    pub(crate) fn acknowledged(&self, count: u64) {
+        self.0.acknowledged.inc_by(count);
+    }
+
+    pub(crate) fn expired(&self, count: u64) {
+        self.0.expired.inc_by(count);
+    }
+
+    pub(crate) fn dropped(&self, reason: Dropped, count: u64) {
         if count > 0 {
-            self.0.dropped.get_or_create(&Reason { reason }).inc_by(count as u64);
+            self.0.dropped.get_or_create(&Reason { reason: reason.as_str() }).inc_by(count);
         }
     }
 

@@ -32,7 +32,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use weir_core::{
     Policy,
     seams::{Language, Publisher, TargetKind},
@@ -43,15 +43,13 @@ use weir_store::{Store, StoreError};
 use crate::{
     ApplyError, Broker, Drain, Limits, Metrics, RuleOptions, RuleRuntime, StoreAuthenticator,
     broker::{Ailment, Inner, LogPublisher},
-    delivery::{Delivery, DeliveryState},
+    delivery::DeliveryParts,
     ingress::Ingress,
+    policy::PolicyInForce,
     presence::presence,
     rules::{Head, Shared, Table},
-    session::Sessions,
+    session::Connections,
 };
-
-/// Subscriptions that wait for Delivery before their sessions do.
-const DELIVERY_REQUESTS: usize = 1_024;
 
 /// Makes the kinds of target, given the hub as something to publish to.
 pub type MakeTargets = Box<dyn FnOnce(Arc<dyn Publisher>) -> Vec<Arc<dyn TargetKind>> + Send>;
@@ -61,7 +59,6 @@ pub struct Parts {
     pub log: Log,
     pub store: Store,
     pub clock: Clock,
-    pub policy: Policy,
     pub limits: Limits,
     pub rules: RuleOptions,
     pub language: Arc<dyn Language>,
@@ -82,8 +79,12 @@ pub struct Running {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    #[error("the stored sessions cannot be read")]
+    Sessions(#[source] StoreError),
     #[error("the progress of rules cannot be read")]
     Progress(#[source] StoreError),
+    #[error("the topic classes of products cannot be read")]
+    Topics(#[source] StoreError),
     #[error("the stored rules cannot be read")]
     Rules(#[source] ApplyError),
 }
@@ -97,19 +98,32 @@ impl std::fmt::Debug for Parts {
 impl Parts {
     /// Starts Delivery and the rules. Front-ends may serve as soon as this returns.
     pub async fn start(self) -> Result<Running, StartError> {
-        let Self { log, store, clock, policy, limits, rules: options, language, targets, front } = self;
+        let Self { log, store, clock, limits, rules: options, language, targets, front } = self;
         let metrics = Metrics::default();
         let (actions_drain, rules_drain, delivery_drain) = (Drain::new(), Drain::new(), Drain::new());
 
         let ailment = Ailment::default();
+        let mut policy = Policy::default();
+        for (product, classes) in store.all_topics().await.map_err(StartError::Topics)? {
+            policy.set_classes(product, classes);
+        }
+        let policy = PolicyInForce::new(policy);
 
-        // Sessions do not outlive a process, so Delivery has nothing to do for what lies before it.
-        let end = log.appended();
-        let delivery_state = Arc::new(DeliveryState::at(end));
-        let (delivery_requests, requests) = mpsc::channel(DELIVERY_REQUESTS);
-        let delivery = Delivery::new(&log, Arc::clone(&delivery_state), ailment.clone(), requests);
-        delivery_drain.spawn("delivery", delivery.run(delivery_drain.clone()));
+        // Sessions first: they are as they were before anybody can reach them.
+        let delivery = DeliveryParts {
+            log: &log,
+            store: &store,
+            clock: &clock,
+            limits: &limits,
+            metrics: &metrics,
+            ailment: &ailment,
+            drain: &delivery_drain,
+        }
+        .start()
+        .await
+        .map_err(StartError::Sessions)?;
 
+        let epoch = log.epoch();
         let ingress = Ingress { log: log.clone(), policy: policy.clone(), limits, metrics: metrics.clone() };
         let kinds = targets(Arc::new(LogPublisher { ingress: ingress.clone() }));
 
@@ -131,7 +145,7 @@ impl Parts {
         let runtime =
             RuleRuntime::new(Arc::clone(&shared), store.clone(), language, kinds, policy, actions_drain.clone());
         runtime.load(&progress, position).await.map_err(StartError::Rules)?;
-        let head = Head::new(shared, store.clone(), Arc::clone(&delivery_state), ailment.clone(), position);
+        let head = Head::new(shared, store.clone(), Arc::clone(&delivery.state), ailment.clone(), position);
         rules_drain.spawn("rules", head.run(rules_drain.clone()));
 
         // Ends with the rules, after the front-ends: the last to go are told, too.
@@ -144,13 +158,13 @@ impl Parts {
             clock,
             ingress,
             authenticator,
-            sessions: Sessions::default(),
-            delivery: delivery_requests,
-            delivery_state,
+            connections: Connections::new(epoch),
+            delivery,
             rules: runtime,
             presence,
             ailment,
             front: front.clone(),
+            background: rules_drain.clone(),
         });
         Ok(Running { broker, front, actions: actions_drain, rules: rules_drain, delivery: delivery_drain })
     }

@@ -2,5 +2,10 @@
 //! of a few lines: what is tested is the way of a row, not SQL.
 
 mod hub;
+mod kept;
+mod policy;
+mod retained;
 mod rules;
 mod sessions;
+mod shared;
+mod wills;

@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+use crate::Topic;
 
 /// Milliseconds since 1970-01-01T00:00:00Z. It informs; it never orders (offsets do).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -134,5 +137,77 @@ impl<'a> Envelope<'a> {
             origin: None,
             payload,
         }
+    }
+}
+
+/// A message that stands on its own: a will, or what is kept beyond the bytes it came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedMessage {
+    pub topic: Topic,
+    pub payload: Bytes,
+    pub qos: Qos,
+    pub retain: bool,
+    /// As in [`Envelope::expiry`].
+    pub expiry: Option<u32>,
+    pub content_type: Option<String>,
+    pub response_topic: Option<String>,
+    pub correlation: Option<Vec<u8>>,
+    /// As in [`Envelope::user_properties`].
+    pub user_properties: Option<String>,
+}
+
+impl OwnedMessage {
+    /// A message with everything optional absent.
+    pub fn new(topic: Topic, qos: Qos, payload: impl Into<Bytes>) -> Self {
+        Self {
+            topic,
+            payload: payload.into(),
+            qos,
+            retain: false,
+            expiry: None,
+            content_type: None,
+            response_topic: None,
+            correlation: None,
+            user_properties: None,
+        }
+    }
+
+    /// What this message takes of another.
+    pub fn copied(topic: Topic, message: &Envelope<'_>) -> Self {
+        Self {
+            topic,
+            payload: Bytes::copy_from_slice(message.payload),
+            qos: message.qos,
+            retain: message.retain,
+            expiry: message.expiry,
+            content_type: message.content_type.map(str::to_owned),
+            response_topic: message.response_topic.map(str::to_owned),
+            correlation: message.correlation.map(<[u8]>::to_vec),
+            user_properties: message.user_properties.map(str::to_owned),
+        }
+    }
+
+    /// The message as its publisher hands it to the hub.
+    pub fn envelope<'a>(&'a self, publisher: &'a str, protocol: Protocol) -> Envelope<'a> {
+        Envelope {
+            retain: self.retain,
+            expiry: self.expiry,
+            content_type: self.content_type.as_deref(),
+            response_topic: self.response_topic.as_deref(),
+            correlation: self.correlation.as_deref(),
+            user_properties: self.user_properties.as_deref(),
+            ..Envelope::new(self.topic.as_str(), publisher, protocol, self.qos, &self.payload)
+        }
+    }
+
+    /// Bytes it takes in memory, about.
+    pub fn size(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        self.topic.as_str().len()
+            + self.payload.len()
+            + text(&self.content_type)
+            + text(&self.response_topic)
+            + self.correlation.as_ref().map_or(0, Vec::len)
+            + text(&self.user_properties)
     }
 }

@@ -98,6 +98,17 @@ name!(
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'-'))
 );
 name!(
+    /// What follows `PRODUCT/DEVICE/` in the topics of a class (vendor protocol §1, §2.3). Every class that the vendor's
+    /// hub takes is taken: its bounds on a topic are bounds of the suffix here, so that a device's name leaves room.
+    TopicSuffix,
+    "topic suffix",
+    "use at most 255 letters, digits and underscores, in at most 11 levels between slashes; a level may be '+'",
+    |text| text.len() <= 255
+        && text.split('/').count() <= 11
+        && text.split('/').all(|level| level == "+"
+            || (!level.is_empty() && level.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')))
+);
+name!(
     /// A rule: 1 to 64 letters, digits or underscores, not starting with a digit, so that SQL needs no quotes.
     RuleName,
     "rule name",
@@ -197,6 +208,27 @@ mod tests {
         assert!("dev/1".parse::<DeviceName>().is_err());
         assert!("overheat_2".parse::<RuleName>().is_ok());
         assert!("2overheat".parse::<RuleName>().is_err());
+        for (suffix, expected) in [
+            ("up", true),
+            ("up/+/Raw_1", true),
+            ("+", true),
+            ("a/b/c/d/e/f/g/h/i/j/k", true),
+            ("a/b/c/d/e/f/g/h/i/j/k/l", false),
+            ("", false),
+            ("/up", false),
+            ("up/", false),
+            ("a//b", false),
+            ("u+", false),
+            ("#", false),
+            ("up/#", false),
+            ("$x", false),
+            ("a-b", false),
+            ("é", false),
+        ] {
+            assert_eq!(suffix.parse::<TopicSuffix>().is_ok(), expected, "{suffix}");
+        }
+        assert!("x".repeat(255).parse::<TopicSuffix>().is_ok());
+        assert!("x".repeat(256).parse::<TopicSuffix>().is_err());
         assert!("A1B2C3D4E5/dev_01".parse::<DeviceId>().is_ok());
         assert!("A1B2C3D4E5".parse::<DeviceId>().is_err());
     }

@@ -2,7 +2,9 @@
 //!
 //! Deny by default. A device reaches its own topics only; data crosses devices through rules.
 
-use crate::{Classify, DeviceId, ErrorKind, Principal, TopicFilter};
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{Classify, DeviceId, ErrorKind, Principal, ProductId, TopicFilter, TopicSuffix};
 
 /// What someone wants to do with a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,16 +30,18 @@ impl Classify for Denied {
 /// A class of topics below `PRODUCT/DEVICE/` and who may use it (vendor protocol §2.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicClass {
-    /// The part after `PRODUCT/DEVICE/`; a level may be `+`.
-    pub suffix: TopicFilter,
+    pub suffix: TopicSuffix,
     pub publish: bool,
     pub subscribe: bool,
 }
 
-/// The topic classes that devices of a product have.
+/// Who may use which topics: a value, replaced as a whole when something changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    classes: Vec<TopicClass>,
+    /// What devices of every product have.
+    defaults: Vec<TopicClass>,
+    /// What products have besides. Shared, so that a changed copy of the policy is cheap.
+    own: HashMap<ProductId, Arc<[TopicClass]>>,
 }
 
 /// System topics of a device: prefix before and suffix after `PRODUCT/DEVICE`, publish, subscribe (vendor protocol §2.4).
@@ -69,13 +73,44 @@ impl Default for Policy {
             suffix.parse().ok().map(|suffix| TopicClass { suffix, publish, subscribe })
         };
         let classes = [class("control", false, true), class("event", true, false), class("data", true, true)];
-        Self { classes: classes.into_iter().flatten().collect() }
+        Self { defaults: classes.into_iter().flatten().collect(), own: HashMap::new() }
     }
 }
 
 impl Policy {
-    pub fn new(classes: Vec<TopicClass>) -> Self {
-        Self { classes }
+    /// Replaces the classes that a product has beside the defaults. What a class allows is added to what others allow:
+    /// one of the suffix `event` with the right to subscribe leaves the default's right to publish.
+    pub fn set_classes(&mut self, product: ProductId, classes: Vec<TopicClass>) {
+        if classes.is_empty() {
+            self.own.remove(&product);
+        } else {
+            self.own.insert(product, classes.into());
+        }
+    }
+
+    /// Adds a class to those of a product, in the place of the one with the same suffix if there is one.
+    pub fn put_class(&mut self, product: &ProductId, class: TopicClass) {
+        let mut classes = self.classes(product).to_vec();
+        classes.retain(|other| other.suffix != class.suffix);
+        classes.push(class);
+        classes.sort_by(|a, b| a.suffix.cmp(&b.suffix));
+        self.set_classes(product.clone(), classes);
+    }
+
+    pub fn remove_class(&mut self, product: &ProductId, suffix: &TopicSuffix) {
+        let mut classes = self.classes(product).to_vec();
+        classes.retain(|class| class.suffix != *suffix);
+        self.set_classes(product.clone(), classes);
+    }
+
+    /// The classes that a product has beside the defaults.
+    pub fn classes(&self, product: &ProductId) -> &[TopicClass] {
+        self.own.get(product).map(|classes| &**classes).unwrap_or_default()
+    }
+
+    /// The classes that every product has.
+    pub fn defaults(&self) -> &[TopicClass] {
+        &self.defaults
     }
 
     /// Whether `principal` may publish to `topic`, which `Topic::check` has passed.
@@ -89,7 +124,8 @@ impl Policy {
         if allowed { Ok(()) } else { Err(denied(principal, Access::Publish, topic)) }
     }
 
-    /// Whether `principal` may subscribe to `filter`: every topic that it can match must be allowed.
+    /// Whether `principal` may subscribe to `filter`: every topic that it can match must be allowed. For a shared
+    /// subscription, `filter` is the one behind `$share/GROUP/`: sharing gives no rights.
     pub fn may_subscribe(&self, principal: &Principal, filter: &TopicFilter) -> Result<(), Denied> {
         let allowed = match principal {
             Principal::Administrator(_) => true,
@@ -114,9 +150,11 @@ impl Policy {
                         .is_some_and(|rest| levels_allow(suffix, rest))
             });
         }
+        let own = self.classes(&device.product);
         below_device(path, device).is_some_and(|rest| {
-            self.classes
+            self.defaults
                 .iter()
+                .chain(own)
                 .any(|class| wanted(class.publish, class.subscribe) && levels_allow(class.suffix.as_str(), rest))
         })
     }
@@ -201,6 +239,50 @@ mod tests {
         subscribes("$rrpc/rxd/A1B2C3D4E5/dev/+", true);
         subscribes("$rrpc/rxd/A1B2C3D4E5/dev/#", false);
         subscribes("$broadcast/rxd/A1B2C3D4E5/dev", true);
+    }
+
+    #[test]
+    fn a_class_of_a_product_is_for_its_devices_alone() {
+        let class =
+            |suffix: &str, publish, subscribe| TopicClass { suffix: suffix.parse().unwrap(), publish, subscribe };
+        let mut policy = Policy::default();
+        let classes = vec![
+            class("up/+/raw", true, false),
+            class("cmd", false, true),
+            class("any/+", true, true),
+            class("event", false, true),
+        ];
+        policy.set_classes("A1B2C3D4E5".parse().unwrap(), classes);
+        let other = Principal::Device("ZZZZZZZZZZ/dev".parse().unwrap());
+        let publishes =
+            |policy: &Policy, rest: &str| policy.may_publish(&device(), &format!("A1B2C3D4E5/dev/{rest}")).is_ok();
+        let subscribes = |policy: &Policy, rest: &str| {
+            policy.may_subscribe(&device(), &format!("A1B2C3D4E5/dev/{rest}").parse().unwrap()).is_ok()
+        };
+        for (rest, publish, subscribe) in [
+            ("up/1/raw", true, false),
+            ("up/raw", false, false),
+            ("up/1/2/raw", false, false),
+            ("cmd", false, true),
+            ("cmd/x", false, false),
+            ("any/x", true, true),
+            ("any/", true, true),
+            ("any", false, false),
+            // Beside the defaults: these keep what they allow.
+            ("event", true, true),
+            ("control", false, true),
+        ] {
+            assert_eq!((publishes(&policy, rest), subscribes(&policy, rest)), (publish, subscribe), "{rest}");
+            let theirs = format!("ZZZZZZZZZZ/dev/{rest}");
+            let default = Policy::default();
+            assert_eq!(policy.may_publish(&other, &theirs), default.may_publish(&other, &theirs), "{rest}");
+        }
+        // A filter is allowed as far as every topic that it matches is.
+        for (rest, expected) in [("any/+", true), ("any/#", false), ("+/x", false), ("#", false), ("up/+/raw", false)] {
+            assert_eq!(subscribes(&policy, rest), expected, "{rest}");
+        }
+        policy.set_classes("A1B2C3D4E5".parse().unwrap(), Vec::new());
+        assert_eq!(policy, Policy::default());
     }
 
     #[test]

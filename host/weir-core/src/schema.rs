@@ -16,6 +16,8 @@ use arrow::{
     },
 };
 
+use crate::{Envelope, Protocol, Qos, Timestamp};
+
 /// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -28,9 +30,33 @@ pub enum Kind {
     SessionCleared = 18,
     Subscribed = 19,
     Unsubscribed = 20,
+    /// A subscriber has taken a QoS 2 message: it is never sent again, only released.
     Received = 21,
+    /// A publisher has released the packet identifier of a QoS 2 message.
     Released = 22,
     Completed = 23,
+    /// The connection of a session that is kept has ended.
+    SessionClosed = 24,
+}
+
+impl Kind {
+    const ALL: [Self; 11] = [
+        Self::Message,
+        Self::Tick,
+        Self::SessionOpened,
+        Self::SessionExpired,
+        Self::SessionCleared,
+        Self::Subscribed,
+        Self::Unsubscribed,
+        Self::Received,
+        Self::Released,
+        Self::Completed,
+        Self::SessionClosed,
+    ];
+
+    pub fn from_u8(value: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == value)
+    }
 }
 
 /// Every column of a record, in order. Product and device are those of the topic.
@@ -105,6 +131,35 @@ impl Records {
     /// Whether row `row` is a message (rather than a control record).
     pub fn is_message(&self, row: usize) -> bool {
         self.kind.value(row) == Kind::Message as u8
+    }
+
+    pub fn qos(&self, row: usize) -> Qos {
+        Qos::from_u8(self.qos.value(row)).unwrap_or_default()
+    }
+
+    pub fn accepted_at(&self, row: usize) -> Timestamp {
+        Timestamp(self.accepted_at.value(row))
+    }
+
+    /// The message of a row, as it was handed to the hub.
+    pub fn envelope(&self, row: usize) -> Envelope<'_> {
+        Envelope {
+            topic: self.topic.value(row),
+            publisher: self.publisher.value(row),
+            session: optional_text(&self.session, row),
+            packet_id: optional(&self.packet_id, row),
+            protocol: Protocol::from_u8(self.protocol.value(row)).unwrap_or(Protocol::Hub),
+            qos: self.qos(row),
+            retain: self.retain.value(row),
+            expiry: optional(&self.expiry, row),
+            content_type: optional_text(&self.content_type, row),
+            response_topic: optional_text(&self.response_topic, row),
+            correlation: self.correlation.is_valid(row).then(|| self.correlation.value(row)),
+            user_properties: optional_text(&self.user_properties, row),
+            hop: self.hop.value(row),
+            origin: optional_text(&self.origin, row),
+            payload: self.payload.value(row),
+        }
     }
 }
 

@@ -23,6 +23,8 @@ pub enum TopicError {
     MultiLevel,
     #[error("'+' must fill its level, as in 'a/+/b'")]
     SingleLevel,
+    #[error("a shared subscription is '$share/GROUP/FILTER', the group's name without '+' and '#'")]
+    Share,
 }
 
 impl Classify for TopicError {

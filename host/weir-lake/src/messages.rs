@@ -45,12 +45,16 @@ impl PartitionStream for Messages {
         let (sources, inputs, schema) = (self.sources.clone(), self.inputs.clone(), Arc::clone(&self.schema));
         stream.spawn_blocking(move || {
             for records in records {
+                // Nobody receives any more when the query is over, or was given up. Batches without a match send
+                // nothing, and must not be read for ever.
+                if batches.is_closed() {
+                    break;
+                }
                 let batch = records
                     .map_err(|error| DataFusionError::External(error.into()))
                     .and_then(|records| read(&records, &sources, &inputs, &schema));
                 let Some(batch) = batch.transpose() else { continue };
                 let failed = batch.is_err();
-                // Nobody receives any more when the query is over, or was given up.
                 if batches.blocking_send(batch).is_err() || failed {
                     break;
                 }

@@ -143,6 +143,11 @@ impl Log {
         Durable::new(&self.shared().durable)
     }
 
+    /// That of the offsets of records that are appended now: no other opening has the same.
+    pub fn epoch(&self) -> u32 {
+        self.shared().state.lock().next.epoch()
+    }
+
     /// One past the last record that was written.
     pub fn appended(&self) -> Offset {
         self.shared().appended.get().offset
@@ -163,6 +168,11 @@ impl Log {
     /// `pins.floor`. The pins are remembered for when `max_bytes` is reached between two calls. Blocks on the storage.
     pub fn enforce_retention(&self, pins: Pins) -> io::Result<()> {
         self.shared().retain(Some(pins))
+    }
+
+    /// What lies below would be dropped now, as far as size, age and actions are concerned, if delivery did not need it.
+    pub fn droppable(&self) -> Offset {
+        self.shared().droppable()
     }
 
     pub fn stats(&self) -> LogStats {

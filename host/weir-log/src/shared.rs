@@ -208,6 +208,22 @@ impl Shared {
         outcome
     }
 
+    /// One past the last record of the segments that only `pins.floor` may keep.
+    pub(crate) fn droppable(&self) -> Offset {
+        let pins = Pins { floor: Offset(u64::MAX), ..*self.pins.lock() };
+        let retention = Retention { options: &self.options, pins, now: self.clock.now() };
+        let segments = self.segments.lock();
+        let (mut total, mut end) = (segments.bytes(), segments.oldest());
+        for sealed in segments.sealed() {
+            if !is_droppable(&retention, &sealed, total) {
+                break;
+            }
+            total -= sealed.bytes;
+            end = sealed.end;
+        }
+        end
+    }
+
     /// Whether a segment is to be sealed because of its age, so that its records can be dropped when they are old.
     pub(crate) fn is_old(&self, segment: &Segment) -> bool {
         age(segment.created_at, self.clock.now()) > self.options.segment_age()

@@ -1,4 +1,4 @@
-//! How many connections are open, in all and from one address.
+//! How many connections are open and how many come in a second, in all and from one address.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,11 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use weir_broker::{Limits, Metrics};
+use tokio::time::Instant;
+use weir_broker::{Bucket, Limits, Metrics, Rate};
+
+/// Origins whose connects are remembered before those that owe nothing are forgotten.
+const ORIGINS: usize = 1_024;
 
 /// Counts the connections of all listeners that share it. Cloning shares the count.
 #[derive(Debug, Clone)]
@@ -18,7 +22,9 @@ struct Inner {
     metrics: Metrics,
     connections: usize,
     connections_per_address: usize,
-    /// Guards counts for as long as one map entry takes.
+    connects: Option<Rate>,
+    connects_per_address: Option<Rate>,
+    /// Guards counts for as long as a map entry or two take, and seldom a look at all of them.
     open: Mutex<Open>,
 }
 
@@ -27,6 +33,31 @@ struct Open {
     total: usize,
     admitted: u64,
     by_origin: HashMap<IpAddr, usize>,
+    connects: Bucket,
+    connects_by_origin: HashMap<IpAddr, Bucket>,
+    /// Origins in `connects_by_origin` at which it is looked through for those that owe nothing.
+    crowded: usize,
+}
+
+impl Open {
+    /// Takes a connect from the buckets, or names the limit that is reached.
+    fn connect(&mut self, inner: &Inner, origin: IpAddr, now: Instant) -> Result<(), &'static str> {
+        let own = self.connects_by_origin.get(&origin).copied().unwrap_or_default();
+        let take = |bucket: Bucket, rate: Option<Rate>| rate.map_or(Ok(bucket), |rate| bucket.take(rate, 1, now));
+        // An origin that is over its own rate takes nothing from the others.
+        let own = take(own, inner.connects_per_address).map_err(|_| "connect_rate_per_address")?;
+        self.connects = take(self.connects, inner.connects).map_err(|_| "connect_rate")?;
+        if inner.connects_per_address.is_none() {
+            return Ok(());
+        }
+        self.connects_by_origin.insert(origin, own);
+        // At twice what the last look left, so that the looks together cost no more than the connects.
+        if self.connects_by_origin.len() > self.crowded.max(ORIGINS) {
+            self.connects_by_origin.retain(|_, bucket| !bucket.is_full(now));
+            self.crowded = self.connects_by_origin.len().saturating_mul(2);
+        }
+        Ok(())
+    }
 }
 
 /// A connection's place among those that are open. Dropping it frees it.
@@ -43,12 +74,18 @@ impl Admission {
             metrics: metrics.clone(),
             connections: limits.connections,
             connections_per_address: limits.connections_per_address,
+            connects: limits.connects,
+            connects_per_address: limits.connects_per_address,
             open: Mutex::default(),
         }))
     }
 
     /// A place for a connection from `address`, or none, counted, where a limit is reached.
     pub(crate) fn admit(&self, address: IpAddr) -> Option<Place> {
+        self.admit_at(address, Instant::now())
+    }
+
+    fn admit_at(&self, address: IpAddr, now: Instant) -> Option<Place> {
         let origin = origin(address);
         let inner = &self.0;
         let refused = {
@@ -58,6 +95,8 @@ impl Admission {
                 "connections"
             } else if from_origin >= inner.connections_per_address {
                 "connections_per_address"
+            } else if let Err(reached) = open.connect(inner, origin, now) {
+                reached
             } else {
                 open.total += 1;
                 open.admitted += 1;
@@ -102,6 +141,8 @@ fn origin(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::{net::Ipv4Addr, time::Duration};
+
     use super::*;
 
     fn admission(connections: usize, connections_per_address: usize) -> Admission {
@@ -117,6 +158,40 @@ mod tests {
         assert!(admission.admit("192.0.2.2".parse().unwrap()).is_none());
         drop(first);
         assert!(admission.admit("192.0.2.2".parse().unwrap()).is_some());
+    }
+
+    #[test]
+    fn connects_have_a_rate_in_all_and_by_origin() {
+        let limits = Limits { connects: Rate::new(1, 3), connects_per_address: Rate::new(1, 2), ..Limits::default() };
+        let (metrics, start) = (Metrics::default(), Instant::now());
+        let admission = Admission::new(&limits, &metrics);
+        for (at, address, expected) in [
+            (0, "192.0.2.1", true),
+            (0, "192.0.2.1", true),
+            (0, "192.0.2.1", false),
+            // The refusal of the first origin took nothing from the rate of all.
+            (0, "192.0.2.2", true),
+            (0, "192.0.2.2", false),
+            (1_000, "192.0.2.1", true),
+            (1_000, "192.0.2.2", false),
+            (2_000, "192.0.2.2", true),
+        ] {
+            let place = admission.admit_at(address.parse().unwrap(), start + Duration::from_millis(at));
+            // A place that is free again is no connect that has not been.
+            assert_eq!(place.is_some(), expected, "{address} at {at} ms");
+        }
+    }
+
+    #[test]
+    fn origins_that_owe_nothing_are_forgotten() {
+        let limits = Limits { connects: None, connects_per_address: Rate::new(10, 2), ..Limits::default() };
+        let (admission, start) = (Admission::new(&limits, &Metrics::default()), Instant::now());
+        for number in 0..10_000_u32 {
+            let address = Ipv4Addr::from_bits(number).into();
+            assert!(admission.admit_at(address, start + Duration::from_millis(u64::from(number))).is_some());
+        }
+        // Each owes for 100 ms, and one comes in each.
+        assert!(admission.0.open.lock().connects_by_origin.len() <= ORIGINS);
     }
 
     #[test]

@@ -17,8 +17,11 @@ use weir_core::{Offset, Protocol, Qos};
 
 use crate::{
     ProtocolError,
-    codec::{self, Connect, Packet, PacketType, Publish, Subscribe, Unsubscribe, frame, write},
-    codes,
+    codec::{
+        self, Connect, Packet, PacketType, Publish, Subscribe, Unsubscribe, frame,
+        write::{self, Confirmation, Terms},
+    },
+    codes::{self, Reason},
 };
 use acknowledgements::Acknowledgements;
 use inflight::Inflight;
@@ -138,7 +141,7 @@ impl Connection {
             match packet {
                 Packet::Publish(_) if answered => break,
                 Packet::Publish(publish) => received.publishes.push(publish),
-                Packet::PubAck(id) => received.acknowledged += usize::from(self.inflight.release(id)),
+                Packet::PubAck(ack) => received.acknowledged += usize::from(self.inflight.release(ack.packet_id)),
                 _ if !received.publishes.is_empty() => break,
                 // [MQTT-3.12.4-1]
                 Packet::PingReq => {
@@ -147,7 +150,7 @@ impl Connection {
                 }
                 Packet::Subscribe(subscribe) => received.request = Some(Request::Subscribe(subscribe)),
                 Packet::Unsubscribe(unsubscribe) => received.request = Some(Request::Unsubscribe(unsubscribe)),
-                Packet::Disconnect => {
+                Packet::Disconnect(_) => {
                     self.phase = Phase::Ended;
                     received.request = Some(Request::Disconnect);
                 }
@@ -156,6 +159,8 @@ impl Connection {
                     self.silence = silence(connect.keep_alive);
                     received.request = Some(Request::Connect(connect));
                 }
+                // Refused by `next_packet`.
+                Packet::PubRec(_) | Packet::PubRel(_) | Packet::PubComp(_) | Packet::Auth(_) => {}
             }
             received.consumed += length;
         }
@@ -184,6 +189,8 @@ impl Connection {
         match &packet {
             Packet::Publish(publish) if publish.qos == Qos::ExactlyOnce => return Err(ProtocolError::ExactlyOnce),
             Packet::Publish(publish) => self.check_payload(publish.payload)?,
+            Packet::PubRec(_) | Packet::PubRel(_) | Packet::PubComp(_) => return Err(ProtocolError::ExactlyOnce),
+            Packet::Connect(connect) if connect.protocol == Protocol::Mqtt5 => return Err(ProtocolError::Version(5)),
             Packet::Connect(connect) => {
                 if let Some(will) = &connect.will {
                     self.check_payload(&will.payload)?;
@@ -206,9 +213,13 @@ impl Connection {
     /// Ends with an error. Two errors of CONNECT have an answer: [MQTT-3.1.2-2], [MQTT-3.1.3-8].
     fn end(&mut self, error: ProtocolError, out: &mut Vec<u8>) -> ProtocolError {
         match error {
-            ProtocolError::Version(5) => write::connack_v5(out, codes::V5_UNSUPPORTED_VERSION),
-            ProtocolError::Version(_) => write::connack(out, false, codes::UNACCEPTABLE_VERSION),
-            ProtocolError::ClientId => write::connack(out, false, codes::IDENTIFIER_REJECTED),
+            ProtocolError::Version(5) => {
+                let refusal = write::ConnAck::refusal(Reason::UnsupportedVersion);
+                // A CONNACK without properties is never too large for the terms of 3.1.1.
+                let _written = write::connack(out, &Terms::default(), &refusal);
+            }
+            ProtocolError::Version(_) => write::connack_before_5(out, false, codes::UNACCEPTABLE_VERSION),
+            ProtocolError::ClientId => write::connack_before_5(out, false, codes::IDENTIFIER_REJECTED),
             _ => {}
         }
         self.phase = Phase::Ended;
@@ -221,26 +232,26 @@ impl Connection {
             self.phase = Phase::Connected(protocol);
             self.heard = now;
             // MQTT 3.1 has no such flag; its place is reserved.
-            write::connack(out, session_present && protocol != Protocol::Mqtt31, 0);
+            write::connack_before_5(out, session_present && protocol != Protocol::Mqtt31, 0);
         }
     }
 
     /// The client may not go on; nothing more of it is read [MQTT-3.2.2-5].
     pub fn refused(&mut self, code: u8, out: &mut Vec<u8>) {
         self.phase = Phase::Ended;
-        write::connack(out, false, code);
+        write::connack_before_5(out, false, code);
     }
 
     /// Answers a SUBSCRIBE with a code per filter: the quality of service granted, or `None` if it was refused.
     pub fn subscribed(&mut self, packet_id: u16, granted: &[Option<Qos>], out: &mut Vec<u8>) {
-        let codes: Vec<u8> =
-            granted.iter().map(|granted| granted.map_or(codes::SUBSCRIPTION_FAILED, |qos| qos as u8)).collect();
-        write::suback(out, packet_id, &codes);
+        let granted: Vec<_> = granted.iter().map(|granted| granted.ok_or(Reason::Unspecified)).collect();
+        // No answer of 3.1.1 is unwritable.
+        let _written = write::suback(out, &Terms::default(), packet_id, &granted, None);
     }
 
     /// Answers an UNSUBSCRIBE, also of filters that nobody held [MQTT-3.10.4-5].
     pub fn unsubscribed(&mut self, packet_id: u16, out: &mut Vec<u8>) {
-        write::unsuback(out, packet_id);
+        let _written = write::unsuback(out, &Terms::default(), packet_id, &[], None);
     }
 
     /// The messages of a batch are in the log, the last of them at `offset`: those at QoS 1 are acknowledged when that
@@ -254,7 +265,9 @@ impl Connection {
     /// Every record below `durable` is safe: writes the PUBACKs that waited for it, in the order of the PUBLISHes
     /// [MQTT-4.6.0-2].
     pub fn durable(&mut self, durable: Offset, out: &mut Vec<u8>) {
-        self.acknowledgements.release(durable, |packet_id| write::puback(out, packet_id));
+        self.acknowledgements.release(durable, |packet_id| {
+            write::acknowledge(out, &Terms::default(), Confirmation::PubAck, packet_id, Reason::Success, None);
+        });
     }
 
     /// The record whose durability lets the next PUBACK go.
@@ -279,8 +292,8 @@ impl Connection {
             },
         };
         let qos = qos.min(Qos::AtLeastOnce);
-        let message = write::Outgoing { topic, payload, qos, packet_id, retain: false, dup: false };
-        if write::publish(out, &message).is_ok() {
+        let message = write::Outgoing::new(topic, payload, qos, packet_id);
+        if write::publish(out, &Terms::default(), &message).is_ok() {
             return Sent::Written;
         }
         self.inflight.release(packet_id);

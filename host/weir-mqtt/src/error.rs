@@ -10,7 +10,7 @@ pub enum ProtocolError {
     PacketType(u8),
     #[error("packet type {kind} must not have the flags {flags:#06b}")]
     Flags { kind: u8, flags: u8 },
-    #[error("the remaining length takes more than four bytes")]
+    #[error("the remaining length takes more bytes than it may")]
     RemainingLength,
     #[error("a packet of {size} bytes exceeds the limit of {limit}")]
     TooLarge { size: usize, limit: usize },
@@ -32,6 +32,38 @@ pub enum ProtocolError {
     DupWithoutQos,
     #[error("a quality of service is above 2")]
     Qos,
+    #[error("a SUBSCRIBE asks for a quality of service above 2")]
+    RequestedQos,
+    #[error("a SUBSCRIBE has a retain handling of 3")]
+    RetainHandling,
+    #[error("a shared subscription must not have the option no local")]
+    SharedNoLocal,
+    #[error("a {packet} packet must not have the property {identifier:#04x}")]
+    Property { packet: &'static str, identifier: u8 },
+    #[error("the property {identifier:#04x} comes twice")]
+    PropertyRepeated { identifier: u8 },
+    #[error("the property {identifier:#04x} has a value that is not allowed")]
+    PropertyValue { identifier: u8 },
+    #[error("only a server may send the property {identifier:#04x} in such a packet")]
+    ServerProperty { identifier: u8 },
+    #[error("a {packet} packet must not have the reason code {code:#04x}")]
+    ReasonCode { packet: &'static str, code: u8 },
+    #[error("a PUBLISH has neither a topic nor a topic alias")]
+    TopicMissing,
+    #[error("a topic alias is 0, above the maximum, or stands for no topic")]
+    TopicAlias,
+    #[error("a payload that is said to be text is not UTF-8")]
+    PayloadFormat,
+    #[error("more messages are unacknowledged than the receive maximum allows")]
+    ReceiveMaximum,
+    #[error("the authentication method is not supported")]
+    AuthenticationMethod,
+    #[error("authentication data comes without a method")]
+    AuthenticationData,
+    #[error("AUTH was sent, but CONNECT named no authentication method")]
+    Authentication,
+    #[error("DISCONNECT asks to keep a session that CONNECT did not ask to keep")]
+    SessionExpiry,
     #[error("QoS 2 is not supported")]
     ExactlyOnce,
     #[error("the first packet is not CONNECT")]
@@ -65,7 +97,20 @@ impl ProtocolError {
             Self::NoFilters => "no_filters",
             Self::TooManyFilters { .. } => "too_many_filters",
             Self::DupWithoutQos => "dup_without_qos",
-            Self::Qos => "bad_qos",
+            Self::Qos | Self::RequestedQos => "bad_qos",
+            Self::RetainHandling | Self::SharedNoLocal => "subscribe_options",
+            Self::Property { .. } => "misplaced_property",
+            Self::PropertyRepeated { .. } => "repeated_property",
+            Self::PropertyValue { .. } => "property_value",
+            Self::ServerProperty { .. } => "server_property",
+            Self::ReasonCode { .. } => "reason_code",
+            Self::TopicMissing => "topic_missing",
+            Self::TopicAlias => "topic_alias",
+            Self::PayloadFormat => "payload_format",
+            Self::ReceiveMaximum => "receive_maximum",
+            Self::AuthenticationMethod => "authentication_method",
+            Self::AuthenticationData | Self::Authentication => "authentication",
+            Self::SessionExpiry => "session_expiry",
             Self::ExactlyOnce => "qos2_unsupported",
             Self::ConnectExpected => "connect_expected",
             Self::ConnectRepeated => "connect_repeated",

@@ -24,7 +24,7 @@
 mod admission;
 mod client;
 pub mod codec;
-mod codes;
+pub mod codes;
 pub mod connection;
 mod error;
 mod listener;

@@ -19,7 +19,16 @@ pub struct Device {
     /// The key itself, not its base64 text.
     pub psk: Vec<u8>,
     pub enabled: bool,
+    /// Whether the devices of its product may connect at all.
+    pub product_enabled: bool,
     pub created_at: Timestamp,
+}
+
+impl Device {
+    /// Whether it may connect: it and its product are enabled.
+    pub fn may_connect(&self) -> bool {
+        self.enabled && self.product_enabled
+    }
 }
 
 impl fmt::Debug for Device {
@@ -28,6 +37,7 @@ impl fmt::Debug for Device {
             .field("id", &self.id)
             .field("psk", &"***")
             .field("enabled", &self.enabled)
+            .field("product_enabled", &self.product_enabled)
             .field("created_at", &self.created_at)
             .finish()
     }
@@ -38,10 +48,12 @@ struct Sealed {
     id: DeviceId,
     psk: Vec<u8>,
     enabled: bool,
+    product_enabled: bool,
     created_at: Timestamp,
 }
 
-const SELECT: &str = "SELECT product, device, psk, enabled, created_at FROM devices";
+const SELECT: &str = "SELECT product, device, psk, devices.enabled, products.enabled, devices.created_at
+     FROM devices JOIN products ON products.id = devices.product";
 
 impl Store {
     /// Without `psk` the store makes a key. `Missing` if there is no such product, `Exists` if the name is taken.
@@ -59,12 +71,14 @@ impl Store {
             None => credential::random::<PSK_BYTES>()?.to_vec(),
         };
         let sealed = self.vault().seal(&psk_name(id), &psk)?;
-        let device = Device { id: id.clone(), psk, enabled: true, created_at: now };
+        let mut device = Device { id: id.clone(), psk, enabled: true, product_enabled: true, created_at: now };
         self.write(move |connection| {
-            let mut find = connection.prepare_cached("SELECT 1 FROM products WHERE id = ?1")?;
-            if !find.exists([device.id.product.as_str()])? {
+            let mut find = connection.prepare_cached("SELECT enabled FROM products WHERE id = ?1")?;
+            let Some(product_enabled) = find.query_row([device.id.product.as_str()], |row| row.get(0)).optional()?
+            else {
                 return Err(StoreError::missing("product", &device.id.product));
-            }
+            };
+            device.product_enabled = product_enabled;
             let inserted = connection
                 .prepare_cached(
                     "INSERT INTO devices (product, device, psk, enabled, created_at) VALUES (?1, ?2, ?3, 1, ?4)
@@ -146,12 +160,14 @@ fn sealed(row: &Row<'_>) -> rusqlite::Result<Sealed> {
         id: DeviceId { product: row::parsed(row, 0)?, device: row::parsed(row, 1)? },
         psk: row.get(2)?,
         enabled: row.get(3)?,
-        created_at: row::timestamp(row, 4)?,
+        product_enabled: row.get(4)?,
+        created_at: row::timestamp(row, 5)?,
     })
 }
 
-fn unseal(vault: &Vault, Sealed { id, psk, enabled, created_at }: Sealed) -> Result<Device, StoreError> {
-    Ok(Device { psk: vault.unseal(&psk_name(&id), &psk)?, id, enabled, created_at })
+fn unseal(vault: &Vault, sealed: Sealed) -> Result<Device, StoreError> {
+    let Sealed { id, psk, enabled, product_enabled, created_at } = sealed;
+    Ok(Device { psk: vault.unseal(&psk_name(&id), &psk)?, id, enabled, product_enabled, created_at })
 }
 
 fn psk_name(id: &DeviceId) -> String {

@@ -41,6 +41,8 @@ pub enum StoreError {
     TooManyTokens { device: String, limit: u32 },
     #[error("{of} has {limit} {what}, the most it may have: delete some first")]
     TooMany { what: &'static str, of: String, limit: u32 },
+    #[error("product {product} has {limit} topic classes of its own, the most it may have: delete one first")]
+    TooManyTopics { product: String, limit: usize },
     #[error("{what} of {size} bytes exceeds the limit of {limit}")]
     TooLarge { what: &'static str, size: usize, limit: usize },
     #[error("the disk that holds the store is full: free some space")]
@@ -61,7 +63,7 @@ impl Classify for StoreError {
         match self {
             Self::Exists { .. } | Self::ProductInUse { .. } => ErrorKind::Conflict,
             Self::Missing { .. } => ErrorKind::NotFound,
-            Self::TooManyTokens { .. } | Self::TooMany { .. } => ErrorKind::Throttled,
+            Self::TooManyTokens { .. } | Self::TooManyTopics { .. } | Self::TooMany { .. } => ErrorKind::Throttled,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Full | Self::Failed(_) | Self::Closed => ErrorKind::Unavailable,
             Self::Damaged(_) | Self::Panicked => ErrorKind::Internal,

@@ -12,6 +12,7 @@ mod authorities;
 mod certificates;
 mod credential;
 mod dead_letters;
+mod delivery;
 mod devices;
 mod error;
 mod keys;
@@ -25,6 +26,7 @@ mod sinks;
 mod snapshots;
 mod store;
 mod tokens;
+mod topics;
 mod vault;
 mod writer;
 
@@ -36,6 +38,7 @@ pub use certificates::{
     CERTIFICATES_PER_DEVICE, CertificateName, CertificateRow, IssuedRow, PINS_PER_DEVICE, REVOCATIONS,
 };
 pub use dead_letters::{DeadLetter, DeadLetterCount, DeadLetterKind, NewDeadLetter};
+pub use delivery::{DeliveryStep, DoneMarks, KeptRow, RetainedRow, SavedDelivery, SessionRow, SharedQueueRow};
 pub use devices::Device;
 pub use error::{OpenError, StoreError};
 pub use keys::{KeyRow, Role};

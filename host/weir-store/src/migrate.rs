@@ -7,8 +7,12 @@ use rusqlite::Connection;
 
 use crate::{OpenError, StoreError};
 
-const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/0001_initial.sql"), include_str!("migrations/0003_certificates.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_sessions.sql"),
+    include_str!("migrations/0003_topics.sql"),
+    include_str!("migrations/0004_certificates.sql"),
+];
 
 /// SQLite's application id: "WEIR".
 const APPLICATION: i64 = 0x5745_4952;

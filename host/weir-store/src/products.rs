@@ -14,6 +14,8 @@ pub struct Product {
     pub name: String,
     /// Path → type, in the order declared. Empty: no schema, any name goes.
     pub schema: Vec<(String, FieldType)>,
+    /// Whether its devices may connect.
+    pub enabled: bool,
     pub created_at: Timestamp,
 }
 
@@ -25,7 +27,7 @@ pub struct NewProduct {
     pub schema: Vec<(String, FieldType)>,
 }
 
-const SELECT: &str = "SELECT id, name, schema, created_at FROM products";
+const SELECT: &str = "SELECT id, name, schema, enabled, created_at FROM products";
 
 impl Store {
     /// `Exists` if the id is taken.
@@ -52,7 +54,7 @@ impl Store {
                     taken.ok_or_else(|| StoreError::Failed("no free product id found".to_owned()))?
                 }
             };
-            Ok(Product { id, name: new.name, schema: new.schema, created_at: now })
+            Ok(Product { id, name: new.name, schema: new.schema, enabled: true, created_at: now })
         })
         .await
     }
@@ -74,7 +76,20 @@ impl Store {
         .await
     }
 
-    /// `ProductInUse` while it has devices.
+    /// Lets the product's devices connect, or forbids it, whatever is said of each.
+    pub async fn set_product_enabled(&self, id: &ProductId, enabled: bool) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.write(move |connection| {
+            let mut update = connection.prepare_cached("UPDATE products SET enabled = ?2 WHERE id = ?1")?;
+            match update.execute(params![id.as_str(), enabled])? {
+                0 => Err(StoreError::missing("product", id)),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// Its topic classes go with it. `ProductInUse` while it has devices.
     pub async fn delete_product(&self, id: &ProductId) -> Result<(), StoreError> {
         let id = id.clone();
         self.write(move |connection| {
@@ -101,7 +116,8 @@ fn product(row: &Row<'_>) -> rusqlite::Result<Product> {
         id: row::parsed(row, 0)?,
         name: row.get(1)?,
         schema: row::json(row, 2)?,
-        created_at: row::timestamp(row, 3)?,
+        enabled: row.get(3)?,
+        created_at: row::timestamp(row, 4)?,
     })
 }
 

@@ -5,9 +5,9 @@
 
 pub use weir_store::AuthorityRow;
 
-use weir_core::{Fingerprint, ProductId, Voucher};
+use weir_core::{CertificateIdentity, Fingerprint, ProductId, Voucher};
 
-use super::{AdminError, products};
+use super::{AdminError, completed, products};
 use crate::{Broker, CloseReason};
 
 /// Registers an authority. Handshakes go by it from now on.
@@ -28,13 +28,19 @@ pub fn list(broker: &Broker, product: &ProductId) -> Result<Vec<AuthorityRow>, A
 /// Takes an authority away, and ends the sessions whose certificates it vouched for, unless the product has another
 /// certificate of the same authority.
 pub async fn delete(broker: &Broker, product: &ProductId, fingerprint: &Fingerprint) -> Result<(), AdminError> {
-    let anchor = broker.store().delete_authority(product, fingerprint).await?;
-    if !broker.store().is_authority(product, &anchor, broker.clock().now())? {
-        let voucher = Voucher::Product(product.clone());
-        let withdrawn = |certificate: &weir_core::CertificateIdentity| {
-            certificate.voucher == voucher && certificate.anchor == Some(anchor)
-        };
-        broker.close_certificate_sessions(withdrawn, CloseReason::Disabled);
-    }
-    Ok(())
+    completed(broker, "authority deleted", |broker| {
+        let (product, fingerprint) = (product.clone(), *fingerprint);
+        async move {
+            let anchor = broker.store().delete_authority(&product, &fingerprint).await?;
+            if !broker.store().is_authority(&product, &anchor, broker.clock().now())? {
+                let voucher = Voucher::Product(product);
+                let withdrawn = |certificate: &CertificateIdentity| {
+                    certificate.voucher == voucher && certificate.anchor == Some(anchor)
+                };
+                broker.close_certificate_sessions(withdrawn, CloseReason::Disabled);
+            }
+            Ok(())
+        }
+    })
+    .await
 }

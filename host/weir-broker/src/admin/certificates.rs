@@ -4,7 +4,7 @@ pub use weir_store::{CertificateName, CertificateRow, IssuedRow};
 
 use weir_core::{CertificateIdentity, DeviceId, Fingerprint, ProductId};
 
-use super::{AdminError, check_page, devices, products};
+use super::{AdminError, check_page, completed, devices, products};
 use crate::{Broker, CloseReason};
 
 /// Keeps what was issued. Do it before the certificate is handed out: one that is not recorded could not be revoked by
@@ -39,28 +39,43 @@ pub async fn of_device(
 
 /// Revokes a certificate for ever, and ends the sessions that came by it or by one that it signed.
 pub async fn revoke(broker: &Broker, name: CertificateName) -> Result<Fingerprint, AdminError> {
-    let revoked = broker.store().revoke_certificate(name, broker.clock().now()).await?;
-    let withdrawn = |certificate: &CertificateIdentity| {
-        certificate.fingerprint == revoked || certificate.between.contains(&revoked)
-    };
-    broker.close_certificate_sessions(withdrawn, CloseReason::Disabled);
-    Ok(revoked)
+    completed(broker, "certificate revoked", |broker| async move {
+        let revoked = broker.store().revoke_certificate(name, broker.clock().now()).await?;
+        let withdrawn = |certificate: &CertificateIdentity| {
+            certificate.fingerprint == revoked || certificate.between.contains(&revoked)
+        };
+        broker.close_certificate_sessions(withdrawn, CloseReason::Disabled);
+        Ok(revoked)
+    })
+    .await
 }
 
 /// Pins a certificate to a device, which from now on accepts no other than those that are pinned to it. Its session ends
 /// if it came by another.
 pub async fn pin(broker: &Broker, device: &DeviceId, certificate: Fingerprint) -> Result<(), AdminError> {
-    broker.store().create_pin(device, certificate, broker.clock().now()).await?;
-    judge_again(broker, device);
-    Ok(())
+    completed(broker, "certificate pinned", |broker| {
+        let device = device.clone();
+        async move {
+            broker.store().create_pin(&device, certificate, broker.clock().now()).await?;
+            judge_again(&broker, &device);
+            Ok(())
+        }
+    })
+    .await
 }
 
 /// Takes a pin away, and ends the session that came by it.
 pub async fn unpin(broker: &Broker, device: &DeviceId, certificate: &Fingerprint) -> Result<(), AdminError> {
     devices::get(broker, device)?;
-    broker.store().delete_pin(device, certificate).await?;
-    judge_again(broker, device);
-    Ok(())
+    completed(broker, "pin deleted", |broker| {
+        let (device, certificate) = (device.clone(), *certificate);
+        async move {
+            broker.store().delete_pin(&device, &certificate).await?;
+            judge_again(&broker, &device);
+            Ok(())
+        }
+    })
+    .await
 }
 
 fn judge_again(broker: &Broker, device: &DeviceId) {

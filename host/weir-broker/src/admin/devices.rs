@@ -2,9 +2,9 @@
 
 pub use weir_store::Device;
 
-use weir_core::{DeviceId, ProductId};
+use weir_core::{DeviceId, Principal, ProductId};
 
-use super::{AdminError, check_page, products};
+use super::{AdminError, check_page, completed, products};
 use crate::{Broker, CloseReason};
 
 /// Makes a device, with a random key of its own.
@@ -30,16 +30,28 @@ pub async fn list(
 
 /// Deletes a device with its tokens and pins, revokes the certificates that the hub issued to it, and ends its session.
 pub async fn delete(broker: &Broker, id: &DeviceId) -> Result<(), AdminError> {
-    broker.store().delete_device(id, broker.clock().now()).await?;
-    broker.close_device_sessions(id, CloseReason::Disabled);
-    Ok(())
+    completed(broker, "device deleted", |broker| {
+        let id = id.clone();
+        async move {
+            broker.store().delete_device(&id, broker.clock().now()).await?;
+            broker.end_sessions(&Principal::Device(id)).await;
+            Ok(())
+        }
+    })
+    .await
 }
 
 /// Lets a device connect, or forbids it and ends its session.
 pub async fn set_enabled(broker: &Broker, id: &DeviceId, enabled: bool) -> Result<Device, AdminError> {
-    broker.store().set_device_enabled(id, enabled).await?;
-    if !enabled {
-        broker.close_device_sessions(id, CloseReason::Disabled);
-    }
-    get(broker, id)
+    completed(broker, "device enabled or disabled", |broker| {
+        let id = id.clone();
+        async move {
+            broker.store().set_device_enabled(&id, enabled).await?;
+            if !enabled {
+                broker.close_device_sessions(&id, CloseReason::Disabled);
+            }
+            get(&broker, &id)
+        }
+    })
+    .await
 }

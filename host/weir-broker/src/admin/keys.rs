@@ -4,10 +4,10 @@ pub use weir_store::{KeyRow, Role};
 
 use std::sync::Arc;
 
-use weir_core::{Grants, KeyName, Principal};
+use weir_core::{Grants, KeyName, Principal, TopicFilter};
 
-use super::AdminError;
-use crate::{Broker, CloseReason};
+use super::{AdminError, completed};
+use crate::Broker;
 
 /// Topic filters that one key may be granted to publish, and to subscribe.
 const GRANTS: usize = 256;
@@ -17,6 +17,12 @@ pub async fn create(broker: &Broker, name: &KeyName, role: Role) -> Result<Strin
     if let Role::Application(Grants { publish, subscribe }) = &role {
         if publish.is_empty() && subscribe.is_empty() {
             let reason = "grant at least one topic filter to an application, or make it an administrator's key";
+            return Err(AdminError::invalid("publish, subscribe", reason));
+        }
+        // A subscription to it is decided by the filter behind: granted as it is written, it would be no right at all.
+        if let Some(filter) = publish.iter().chain(subscribe).find(|filter| is_shared(filter)) {
+            let reason =
+                format!("grant what comes after $share/GROUP/ in {filter:?}: sharing needs no right of its own");
             return Err(AdminError::invalid("publish, subscribe", reason));
         }
         if publish.len() > GRANTS || subscribe.len() > GRANTS {
@@ -45,9 +51,16 @@ pub async fn delete(broker: &Broker, name: &KeyName) -> Result<(), AdminError> {
     if let Some(rule) = broker.store().rules().await?.iter().find(|rule| rule.owner == *name) {
         return Err(AdminError::OwnsRule { key: name.to_string(), rule: rule.name.to_string() });
     }
-    broker.store().delete_key(name).await?;
-    broker.close_principal_sessions(&principal(name.clone(), key.role.clone()), CloseReason::Disabled);
-    Ok(())
+    let principal = principal(name.clone(), key.role.clone());
+    completed(broker, "key deleted", |broker| {
+        let name = name.clone();
+        async move {
+            broker.store().delete_key(&name).await?;
+            broker.end_sessions(&principal).await;
+            Ok(())
+        }
+    })
+    .await
 }
 
 /// Whether a key still exists with the rights that `proved` was given by it.
@@ -56,6 +69,11 @@ pub fn in_force(broker: &Broker, proved: &Principal) -> bool {
     // A store that cannot answer cannot vouch for anyone.
     let role = broker.store().key_role(name).ok().flatten();
     role.is_some_and(|role| principal(name.clone(), role) == *proved)
+}
+
+/// `$share/GROUP/…` [MQTT-4.8.2-1].
+fn is_shared(filter: &TopicFilter) -> bool {
+    filter.as_str().split('/').next() == Some("$share")
 }
 
 /// Who acts with a key.

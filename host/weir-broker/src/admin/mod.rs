@@ -1,4 +1,4 @@
-//! What an administrator does to products, devices, tokens, certificates, keys, secrets and dead letters.
+//! What an administrator does to products, topic classes, devices, tokens, certificates, keys, secrets and dead letters.
 //!
 //! Every management API is made of these functions, so that what is checked is checked once. They take the
 //! [`Broker`](crate::Broker), because to take a right away is also to end the live sessions that rest on it.
@@ -14,9 +14,12 @@ pub mod products;
 pub mod secrets;
 pub mod sinks;
 pub mod tokens;
+pub mod topics;
 
 use weir_core::{Classify, ErrorKind};
 use weir_store::StoreError;
+
+use crate::Broker;
 
 /// Things on one page of a list, at most.
 pub const PAGE: u32 = 1_000;
@@ -55,6 +58,15 @@ impl AdminError {
     fn missing(what: &'static str, name: impl ToString) -> Self {
         Self::Missing { what, name: name.to_string() }
     }
+}
+
+/// Runs a change that is made of several steps to its end, whatever becomes of the caller.
+async fn completed<T, C>(broker: &Broker, name: &'static str, change: impl FnOnce(Broker) -> C) -> Result<T, AdminError>
+where
+    T: Send + 'static,
+    C: Future<Output = Result<T, AdminError>> + Send + 'static,
+{
+    broker.complete(name, change(broker.clone())).await.unwrap_or(Err(AdminError::Store(StoreError::Panicked)))
 }
 
 fn check_page(limit: u32) -> Result<(), AdminError> {

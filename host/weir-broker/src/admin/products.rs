@@ -4,8 +4,8 @@ pub use weir_store::{NewProduct, Product};
 
 use weir_core::ProductId;
 
-use super::AdminError;
-use crate::Broker;
+use super::{AdminError, completed};
+use crate::{Broker, CloseReason};
 
 /// Characters of a product's name.
 const NAME_CHARS: usize = 128;
@@ -43,7 +43,32 @@ pub async fn list(broker: &Broker) -> Result<Vec<Product>, AdminError> {
     Ok(broker.store().products().await?)
 }
 
-/// Refused while the product has devices.
+/// Lets the devices of a product connect, or forbids it and ends their sessions. What is said of each device stays said.
+pub async fn set_enabled(broker: &Broker, id: &ProductId, enabled: bool) -> Result<Product, AdminError> {
+    completed(broker, "product enabled or disabled", |broker| {
+        let id = id.clone();
+        async move {
+            broker.store().set_product_enabled(&id, enabled).await?;
+            if !enabled {
+                broker.close_product_sessions(&id, CloseReason::Disabled);
+            }
+            get(&broker, &id)
+        }
+    })
+    .await
+}
+
+/// Deletes a product with its topic classes. Refused while it has devices.
 pub async fn delete(broker: &Broker, id: &ProductId) -> Result<(), AdminError> {
-    Ok(broker.store().delete_product(id).await?)
+    completed(broker, "product deleted", |broker| {
+        let id = id.clone();
+        async move {
+            let policy = &broker.ingress().policy;
+            let _one_at_a_time = policy.changing().await;
+            broker.store().delete_product(&id).await?;
+            policy.change(|policy| policy.set_classes(id, Vec::new()));
+            Ok(())
+        }
+    })
+    .await
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use weir_core::{
-    KeyName, Policy, Principal, RuleName, SinkName,
+    KeyName, Principal, RuleName, SinkName,
     seams::{Catalog, Evaluator, Language, TargetKind},
     statement::{RuleDefinition, SinkDefinition, StartFrom, Statement},
 };
@@ -14,7 +14,7 @@ use super::{
     action::Shared,
     table::{LiveRule, OpenTargets, Opener, Table},
 };
-use crate::Drain;
+use crate::{Drain, policy::PolicyInForce};
 
 /// What became of one statement.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -62,7 +62,7 @@ impl RuleRuntime {
         store: Store,
         language: Arc<dyn Language>,
         kinds: Vec<Arc<dyn TargetKind>>,
-        policy: Policy,
+        policy: PolicyInForce,
         drain: Drain,
     ) -> Self {
         Self { shared, store, language, kinds: kinds.into(), changing: Arc::default(), drain, policy }
@@ -161,7 +161,7 @@ impl RuleRuntime {
             return Ok(done("rule", &old.definition.name, Change::Unchanged));
         }
         for source in &definition.sources {
-            self.policy.may_subscribe(owner, source)?;
+            self.policy.load().may_subscribe(owner, source)?;
         }
         let targets = self.opener(&draft.sinks).open_rule(&definition, owner)?;
         let warnings = targets.warnings.clone();

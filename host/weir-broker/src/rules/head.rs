@@ -206,7 +206,7 @@ impl Head {
         let table = self.shared.table.load_full();
         self.apart.retain(|(rule, _), _| table.rules.get(rule).is_some_and(|rule| rule.enabled));
         let lowest = self.apart.values().copied().chain(self.stored).min();
-        let pins = Pins { actions: lowest, floor: self.delivery.position() };
+        let pins = Pins { actions: lowest, floor: self.delivery.floor() };
         let log = self.shared.log.clone();
         let dropped = tokio::task::spawn_blocking(move || log.enforce_retention(pins)).await;
         if let Ok(Err(error)) = dropped {

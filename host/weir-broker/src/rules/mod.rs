@@ -178,7 +178,7 @@ pub struct RuleRuntime {
     /// Serialises changes, so that each begins from what the last one made.
     changing: Arc<tokio::sync::Mutex<()>>,
     drain: Drain,
-    policy: weir_core::Policy,
+    policy: crate::policy::PolicyInForce,
 }
 
 impl std::fmt::Debug for RuleRuntime {

@@ -10,7 +10,7 @@ use arrow::array::BinaryArray;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use weir_core::{
-    Envelope, Grants, Policy, Principal, Protocol, Qos, RuleName, Timestamp, TopicFilter,
+    Envelope, Grants, Principal, Protocol, Qos, RuleName, Timestamp,
     schema::Records,
     seams::{
         BoxFuture, Catalog, Delivery, Evaluator, Failures, Language, Outcome, PeerIdentity, Rows, RuleEvaluation,
@@ -24,7 +24,7 @@ use weir_log::{
 };
 use weir_store::{NewProduct, Role, Store};
 
-use crate::{Drain, Limits, Parts, RuleOptions, RuleStatus, Running, SessionOptions};
+use crate::{Drain, Limits, Parts, RuleOptions, RuleStatus, Running, SessionOptions, Subscription};
 
 /// A line is a rule: `name filter target[,target…] [! error-target]`. `-name` drops it. A message whose payload begins
 /// with `bad` fails, one that begins with `no` does not match.
@@ -214,6 +214,15 @@ pub(super) fn application(subscribe: &str) -> Principal {
 
 impl Hub {
     pub(super) async fn start(storage: &Arc<dyn Storage>, folder: &Arc<TempDir>, targets: &Targets) -> Self {
+        Self::start_with(storage, folder, targets, Limits { inbox_messages: 100, ..Limits::default() }).await
+    }
+
+    pub(super) async fn start_with(
+        storage: &Arc<dyn Storage>,
+        folder: &Arc<TempDir>,
+        targets: &Targets,
+        limits: Limits,
+    ) -> Self {
         let clock = Clock::manual(Timestamp(1_700_000_000_000));
         let log = Log::open(Arc::clone(storage), LogOptions::default(), clock.clone()).unwrap();
         let store = Store::open(folder.path()).unwrap();
@@ -233,8 +242,7 @@ impl Hub {
             log,
             store,
             clock: clock.clone(),
-            policy: Policy::default(),
-            limits: Limits { inbox_messages: 100, ..Limits::default() },
+            limits,
             rules: RuleOptions { checkpoint: Duration::from_millis(20), ..RuleOptions::default() },
             language: Arc::new(Lines::default()),
             targets: Box::new(move |_publisher| vec![Arc::new(TestKind(kinds))]),
@@ -265,14 +273,33 @@ impl Hub {
         self.running.broker.publish(&publisher, message).await.unwrap();
     }
 
-    pub(super) fn session(&self, principal: Principal) -> crate::Session {
-        let options = SessionOptions {
-            client_id: "client".to_owned(),
-            protocol: Protocol::Mqtt311,
-            clean: true,
+    /// A session that ends with its connection.
+    pub(super) async fn session(&self, principal: Principal) -> crate::Session {
+        self.open(principal, "client", |_| {}).await
+    }
+
+    /// A session that is kept for an hour.
+    pub(super) async fn kept(&self, principal: Principal, client_id: &str) -> crate::Session {
+        self.open(principal, client_id, |options| (options.clean_start, options.expiry) = (false, 3_600)).await
+    }
+
+    pub(super) async fn open(
+        &self,
+        principal: Principal,
+        client_id: &str,
+        change: impl FnOnce(&mut SessionOptions),
+    ) -> crate::Session {
+        let mut options = SessionOptions {
+            client_id: client_id.to_owned(),
+            protocol: Protocol::Mqtt5,
+            clean_start: true,
+            expiry: 0,
+            receive_maximum: 20,
+            will: None,
             peer: PeerIdentity::None,
         };
-        self.running.broker.open_session(principal, options).unwrap()
+        change(&mut options);
+        self.running.broker.open_session(principal, options).await.unwrap()
     }
 
     pub(super) fn status(&self, rule: &str) -> RuleStatus {
@@ -289,8 +316,9 @@ impl Hub {
     }
 }
 
-pub(super) fn filter(text: &str) -> TopicFilter {
-    text.parse().unwrap()
+/// A subscription without any options.
+pub(super) fn filter(text: &str, qos: Qos) -> Subscription {
+    Subscription::new(text.parse().unwrap(), qos)
 }
 
 /// Waits until something is true. Bounded in real time, whatever the runtime's clock does.

@@ -29,7 +29,8 @@ async fn a_device_shows_its_key_alone_and_not_in_a_list() {
     let psk = made["psk"].as_str().unwrap();
     assert_eq!(psk.len(), 24);
     let expected = json!({
-        "product": "A1B2C3D4E5", "device": "dev_02", "psk": psk, "enabled": true, "created_at": START.0,
+        "product": "A1B2C3D4E5", "device": "dev_02", "psk": psk, "enabled": true, "product_enabled": true,
+        "created_at": START.0,
     });
     assert_eq!(made, expected);
     let described = hub.get_json("GET", "/v1/products/A1B2C3D4E5/devices/dev_01", "").await;
@@ -38,7 +39,8 @@ async fn a_device_shows_its_key_alone_and_not_in_a_list() {
     assert_eq!(described["tokens"], json!([token]));
 
     let page = hub.get_json("GET", "/v1/products/A1B2C3D4E5/devices?offset=1&limit=5", "").await;
-    let listed = json!({ "product": "A1B2C3D4E5", "device": "dev_02", "enabled": true, "created_at": START.0 });
+    let listed = json!({ "product": "A1B2C3D4E5", "device": "dev_02", "enabled": true,
+        "product_enabled": true, "created_at": START.0 });
     assert_eq!(page, json!({ "items": [listed], "total": 2 }));
     hub.end().await;
 }

@@ -30,6 +30,8 @@ const fn open(method: &'static str, path: &'static str) -> Case {
     Case { method, path, body: "", nobody: 200, wrong_owner: 200, happy: 200 }
 }
 
+const TOPICS: &str = "/v1/products/{product}/topics";
+const TOPIC: &str = "/v1/products/{product}/topics/{suffix}";
 const DEVICES: &str = "/v1/products/{product}/devices";
 const DEVICE: &str = "/v1/products/{product}/devices/{device}";
 const TOKENS: &str = "/v1/products/{product}/devices/{device}/tokens";
@@ -46,7 +48,12 @@ const CASES: &[Case] = &[
     managed("POST", "/v1/products", r#"{"id":"NEW0000001","name":"New","schema":{"temp":"number"}}"#, 201),
     managed("GET", "/v1/products", "", 200),
     managed("GET", "/v1/products/{product}", "", 200),
+    managed("PATCH", "/v1/products/{product}", r#"{"enabled":false}"#, 200),
     managed("DELETE", "/v1/products/{product}", "", 204),
+    managed("POST", TOPICS, r#"{"suffix":"cmd","subscribe":true}"#, 201),
+    managed("GET", TOPICS, "", 200),
+    managed("PATCH", TOPIC, r#"{"publish":false,"subscribe":true}"#, 200),
+    managed("DELETE", TOPIC, "", 204),
     managed("POST", DEVICES, r#"{"name":"dev_02"}"#, 201),
     managed("GET", DEVICES, "", 200),
     managed("GET", DEVICE, "", 200),
@@ -95,10 +102,11 @@ const CASES: &[Case] = &[
 
 fn filled(path: &str) -> String {
     let name = if path.starts_with("/v1/keys") { "spare" } else { "hot" };
-    let furnished = ["/devices", "/certificates", "/authorities"].iter().any(|list| path.contains(list));
+    let furnished = ["/devices", "/topics", "/certificates", "/authorities"].iter().any(|list| path.contains(list));
     let product = if furnished { PRODUCT } else { "EMPTY00001" };
     let url = path
         .replace("{product}", product)
+        .replace("{suffix}", "up%2F+")
         .replace("{device}", "dev_01")
         .replace("{name}", name)
         .replace("{rule}", "overheat")
@@ -135,6 +143,7 @@ async fn nobody_and_the_wrong_owner_are_refused_and_change_nothing() {
         "products/A1B2C3D4E5/devices",
         "products/A1B2C3D4E5/certificates",
         "products/A1B2C3D4E5/authorities",
+        "products/A1B2C3D4E5/topics",
         "keys",
         "secrets",
         "rules",

@@ -11,9 +11,12 @@ use futures::StreamExt;
 use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
-use weir_broker::{Broker, Drain, Limits, Parts, RuleOptions, Running};
+use weir_broker::{
+    Broker, Drain, Limits, Parts, RuleOptions, Running,
+    admin::topics::{self, TopicClass},
+};
 use weir_core::{
-    Fingerprint, Offset, Policy, Principal, Timestamp,
+    Fingerprint, Offset, Principal, Timestamp,
     seams::{Delivery, IdempotenceKey},
 };
 use weir_log::{Clock, Log, LogOptions, storage::faulty::Faulty};
@@ -76,7 +79,6 @@ impl TestHub {
             log,
             store,
             clock: clock.clone(),
-            policy: Policy::default(),
             limits: Limits::default(),
             rules: RuleOptions::default(),
             language: Arc::new(Words),
@@ -173,6 +175,8 @@ async fn furnish(broker: &Broker) -> String {
         let product = NewProduct { id: Some(id.parse().unwrap()), name: "Test".to_owned(), schema: Vec::new() };
         store.create_product(product, START).await.unwrap();
     }
+    let class = TopicClass { suffix: "up/+".parse().unwrap(), publish: true, subscribe: false };
+    topics::create(broker, &PRODUCT.parse().unwrap(), class).await.unwrap();
     let device = format!("{PRODUCT}/dev_01").parse().unwrap();
     store.create_device(&device, None, START).await.unwrap();
     store.create_token(&device, None, START).await.unwrap();

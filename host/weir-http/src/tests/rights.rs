@@ -19,17 +19,25 @@ fn credentials(username: &str, password: &str) -> Credentials {
     Credentials { client_id: "c".to_owned(), username: Some(username.to_owned()), password, ..Credentials::default() }
 }
 
-fn session(hub: &TestHub, principal: Principal) -> Session {
-    session_by(hub, principal, PeerIdentity::None)
+async fn session(hub: &TestHub, principal: Principal) -> Session {
+    session_by(hub, principal, PeerIdentity::None).await
 }
 
-fn session_by(hub: &TestHub, principal: Principal, peer: PeerIdentity) -> Session {
-    let options = SessionOptions { client_id: "c".to_owned(), protocol: Protocol::Mqtt311, clean: true, peer };
-    hub.broker.open_session(principal, options).unwrap()
+async fn session_by(hub: &TestHub, principal: Principal, peer: PeerIdentity) -> Session {
+    let options = SessionOptions {
+        client_id: "c".to_owned(),
+        protocol: Protocol::Mqtt311,
+        clean_start: true,
+        expiry: 0,
+        receive_maximum: 20,
+        will: None,
+        peer,
+    };
+    hub.broker.open_session(principal, options).await.unwrap()
 }
 
-fn device_session(hub: &TestHub) -> Session {
-    session(hub, Principal::Device("A1B2C3D4E5/dev_01".parse().unwrap()))
+async fn device_session(hub: &TestHub) -> Session {
+    session(hub, Principal::Device("A1B2C3D4E5/dev_01".parse().unwrap())).await
 }
 
 async fn ends_as_disabled(session: &mut Session) {
@@ -92,7 +100,7 @@ async fn a_token_connects_its_device_until_it_expires() {
 #[tokio::test]
 async fn revoked_tokens_end_the_session() {
     let hub = TestHub::start().await;
-    let mut session = device_session(&hub);
+    let mut session = device_session(&hub).await;
     let revoked = hub.get_json("DELETE", &format!("{DEVICE}/tokens"), "").await;
     assert_eq!(revoked, json!({ "revoked": 1 }));
     ends_as_disabled(&mut session).await;
@@ -107,7 +115,7 @@ async fn a_disabled_device_is_put_out_and_kept_out() {
     let hub = TestHub::start().await;
     let made = hub.get_json("POST", &format!("{DEVICE}/tokens"), "").await;
     let shown = credentials("A1B2C3D4E5/dev_01", made["password"].as_str().unwrap());
-    let mut session = device_session(&hub);
+    let mut session = device_session(&hub).await;
     let described = hub.get_json("GET", DEVICE, "").await;
     assert_eq!(described["online"], true);
     assert_eq!(described["session"]["client_id"], "c");
@@ -128,9 +136,83 @@ async fn a_disabled_device_is_put_out_and_kept_out() {
 }
 
 #[tokio::test]
+async fn a_disabled_product_puts_its_devices_out_and_keeps_them_out() {
+    const PRODUCT: &str = "/v1/products/A1B2C3D4E5";
+    let hub = TestHub::start().await;
+    let made = hub.get_json("POST", &format!("{DEVICE}/tokens"), "").await;
+    let shown = credentials("A1B2C3D4E5/dev_01", made["password"].as_str().unwrap());
+    let mut session = device_session(&hub);
+    let changed = hub.get_json("PATCH", PRODUCT, r#"{"enabled":false}"#).await;
+    assert_eq!(changed["enabled"], false);
+    ends_as_disabled(&mut session).await;
+    drop(session);
+    let refused = hub.broker.authenticate(&shown).unwrap_err();
+    assert_eq!(refused.to_string(), "product A1B2C3D4E5 is disabled");
+    let mut late = device_session(&hub);
+    ends_as_disabled(&mut late).await;
+    drop(late);
+    let described = hub.get_json("GET", DEVICE, "").await;
+    assert_eq!((&described["enabled"], &described["product_enabled"]), (&json!(true), &json!(false)));
+    assert_eq!(hub.ask("DELETE", PRODUCT, "").await.status, StatusCode::CONFLICT);
+
+    hub.get_json("PATCH", PRODUCT, r#"{"enabled":true}"#).await;
+    assert!(hub.broker.authenticate(&shown).is_ok());
+    hub.end().await;
+}
+
+fn class(suffix: &str, publish: bool, subscribe: bool, default: bool) -> Value {
+    json!({ "suffix": suffix, "publish": publish, "subscribe": subscribe, "default": default })
+}
+
+#[tokio::test]
+async fn topic_classes_are_checked_and_shown() {
+    const TOPICS: &str = "/v1/products/A1B2C3D4E5/topics";
+    let hub = TestHub::start().await;
+    for (body, status, message) in [
+        (r#"{"suffix":"a/#","publish":true}"#, 400, "topic suffix \"a/#\" is not valid"),
+        (r#"{"suffix":"a"}"#, 400, "a class of topics allows one of the two, or both"),
+        (r#"{"suffix":"up/+","publish":true}"#, 409, "topic class \"A1B2C3D4E5 up/+\" exists already"),
+    ] {
+        let answer = hub.ask("POST", TOPICS, body).await;
+        assert_eq!(answer.status.as_u16(), status, "{body}");
+        assert!(answer.error().1.contains(message), "{body}: {:?}", answer.error());
+    }
+    let made = hub.get_json("POST", TOPICS, r#"{"suffix":"event","subscribe":true}"#).await;
+    assert_eq!(made, class("event", false, true, false));
+    hub.get_json("PATCH", &format!("{TOPICS}/up%2F+"), r#"{"publish":false,"subscribe":true}"#).await;
+    let expected = [
+        class("control", false, true, true),
+        class("event", true, false, true),
+        class("data", true, true, true),
+        class("event", false, true, false),
+        class("up/+", false, true, false),
+    ];
+    assert_eq!(hub.get_json("GET", TOPICS, "").await, json!({ "items": expected, "total": 5 }));
+    assert_eq!(hub.get_json("GET", "/v1/products/A1B2C3D4E5", "").await["topics"], json!(expected));
+    // A default is not the product's to delete.
+    assert_eq!(hub.ask("DELETE", &format!("{TOPICS}/control"), "").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(hub.ask("GET", "/v1/products/NOSUCH0001/topics", "").await.status, StatusCode::NOT_FOUND);
+    for number in 2..hub.broker.limits().topics_per_product {
+        hub.get_json("POST", TOPICS, json!({ "suffix": format!("t_{number}"), "publish": true }).to_string()).await;
+    }
+    let one_more = hub.ask("POST", TOPICS, r#"{"suffix":"one_more","publish":true}"#).await;
+    assert_eq!(one_more.status, StatusCode::TOO_MANY_REQUESTS);
+    hub.end().await;
+}
+
+#[tokio::test]
+async fn a_shared_filter_is_no_grant() {
+    let hub = TestHub::start().await;
+    let answer = hub.ask("POST", "/v1/keys", r##"{"name":"k","subscribe":["$share/g/a/#"]}"##).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(answer.error().1.contains("grant what comes after $share/GROUP/"), "{:?}", answer.error());
+    hub.end().await;
+}
+
+#[tokio::test]
 async fn a_deleted_device_is_put_out_and_forgotten() {
     let hub = TestHub::start().await;
-    let mut session = device_session(&hub);
+    let mut session = device_session(&hub).await;
     assert_eq!(hub.ask("DELETE", DEVICE, "").await.status, StatusCode::NO_CONTENT);
     ends_as_disabled(&mut session).await;
     drop(session);
@@ -145,7 +227,7 @@ async fn a_deleted_key_is_put_out_and_forgotten() {
     let hub = TestHub::start().await;
     let (name, secret) = hub.application.split_once(':').unwrap();
     let application = hub.broker.authenticate(&credentials(name, secret)).unwrap();
-    let mut session = session(&hub, application);
+    let mut session = session(&hub, application).await;
     assert_eq!(hub.ask("DELETE", "/v1/keys/app", "").await.status, StatusCode::NO_CONTENT);
     ends_as_disabled(&mut session).await;
     drop(session);

@@ -62,6 +62,8 @@ struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     psk: Option<String>,
     enabled: bool,
+    /// Whether the devices of its product may connect at all.
+    product_enabled: bool,
     created_at: Timestamp,
 }
 
@@ -98,6 +100,7 @@ impl Shown {
             device: device.id.device,
             psk: None,
             enabled: device.enabled,
+            product_enabled: device.product_enabled,
             created_at: device.created_at,
         }
     }
@@ -123,11 +126,11 @@ async fn list(
 
 async fn describe(State(hub): State<Hub>, PathParams(id): PathParams<DeviceId>) -> Result<Json<Described>, ApiError> {
     let device = devices::get(&hub.broker, &id)?;
-    let session = hub.broker.device_session(&id);
+    let session = hub.broker.device_session(&id).await;
     let tokens = tokens::list(&hub.broker, &id).await?;
     Ok(Json(Described {
         device: Shown::with_secret(device),
-        online: session.is_some(),
+        online: session.as_ref().is_some_and(|session| session.connected_at.is_some()),
         session,
         tokens: tokens.into_iter().map(ShownToken::from).collect(),
     }))

@@ -17,6 +17,7 @@ mod sinks;
 mod status;
 mod tail;
 mod tokens;
+mod topics;
 
 use serde::Serialize;
 
@@ -25,6 +26,7 @@ use crate::router::Route;
 pub(crate) fn routes() -> Vec<Route> {
     [
         products::routes(),
+        topics::routes(),
         devices::routes(),
         tokens::routes(),
         certificates::routes(),

@@ -7,10 +7,13 @@ use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{Error, MapAccess, Visitor},
 };
-use weir_broker::admin::products::{self, NewProduct, Product};
+use weir_broker::{
+    Broker,
+    admin::products::{self, NewProduct, Product},
+};
 use weir_core::{ProductId, Timestamp, seams::FieldType};
 
-use super::List;
+use super::{List, topics};
 use crate::{
     access::Access,
     error::ApiError,
@@ -23,6 +26,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::post(Access::Administrator, "/v1/products", create),
         Route::get(Access::Administrator, "/v1/products", list),
         Route::get(Access::Administrator, "/v1/products/{product}", describe),
+        Route::patch(Access::Administrator, "/v1/products/{product}", change),
         Route::delete(Access::Administrator, "/v1/products/{product}", remove),
     ]
 }
@@ -42,12 +46,28 @@ struct Shown {
     id: ProductId,
     name: String,
     schema: Schema,
+    /// Whether its devices may connect.
+    enabled: bool,
+    topics: Vec<topics::Shown>,
     created_at: Timestamp,
 }
 
-impl From<Product> for Shown {
-    fn from(product: Product) -> Self {
-        Self { id: product.id, name: product.name, schema: Schema(product.schema), created_at: product.created_at }
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    enabled: bool,
+}
+
+impl Shown {
+    fn new(broker: &Broker, product: Product) -> Self {
+        Self {
+            topics: topics::of(broker, &product.id),
+            id: product.id,
+            name: product.name,
+            schema: Schema(product.schema),
+            enabled: product.enabled,
+            created_at: product.created_at,
+        }
     }
 }
 
@@ -57,16 +77,25 @@ async fn create(
 ) -> Result<(StatusCode, Json<Shown>), ApiError> {
     let new = NewProduct { id: new.id, name: new.name, schema: new.schema.0 };
     let product = products::create(&hub.broker, new).await?;
-    Ok((StatusCode::CREATED, Json(product.into())))
+    Ok((StatusCode::CREATED, Json(Shown::new(&hub.broker, product))))
 }
 
 async fn list(State(hub): State<Hub>) -> Result<Json<List<Shown>>, ApiError> {
     let products = products::list(&hub.broker).await?;
-    Ok(Json(List::whole(products.into_iter().map(Shown::from).collect())))
+    Ok(Json(List::whole(products.into_iter().map(|product| Shown::new(&hub.broker, product)).collect())))
 }
 
 async fn describe(State(hub): State<Hub>, PathParams(id): PathParams<ProductId>) -> Result<Json<Shown>, ApiError> {
-    Ok(Json(products::get(&hub.broker, &id)?.into()))
+    Ok(Json(Shown::new(&hub.broker, products::get(&hub.broker, &id)?)))
+}
+
+async fn change(
+    State(hub): State<Hub>,
+    PathParams(id): PathParams<ProductId>,
+    JsonBody(Change { enabled }): JsonBody<Change>,
+) -> Result<Json<Shown>, ApiError> {
+    let product = products::set_enabled(&hub.broker, &id, enabled).await?;
+    Ok(Json(Shown::new(&hub.broker, product)))
 }
 
 async fn remove(State(hub): State<Hub>, PathParams(id): PathParams<ProductId>) -> Result<StatusCode, ApiError> {

@@ -45,6 +45,8 @@ pub(super) struct Client {
     outgoing: Option<(Outbound, usize)>,
     /// The log has no room now: what was read waits.
     busy: bool,
+    /// The client publishes too fast: what was read waits, until then.
+    paced: Option<Instant>,
     closing: Option<Closing>,
 }
 
@@ -78,6 +80,7 @@ impl Client {
             connection,
             outgoing: None,
             busy: false,
+            paced: None,
             closing: None,
         }
     }
@@ -142,6 +145,10 @@ impl Client {
                     self.busy = false;
                     self.receive(wire, Vec::new()).await?;
                 }
+                Step::Timer if self.paced.is_some_and(|until| until <= Instant::now()) => {
+                    self.paced = None;
+                    self.receive(wire, Vec::new()).await?;
+                }
                 Step::Stop => self.close(End::Draining, Duration::ZERO),
                 Step::Log | Step::Timer | Step::Turn(Turn::Sent) => {}
             }
@@ -151,6 +158,7 @@ impl Client {
     fn may_read<S: AsyncRead + AsyncWrite + Unpin>(&self, wire: &Wire<S>) -> bool {
         self.closing.is_none()
             && !self.busy
+            && self.paced.is_none()
             && self.connection.waiting() < MAX_WAITING
             && wire.unsent() < buffers::CHUNK
     }
@@ -166,6 +174,9 @@ impl Client {
             due = self.connection.deadline().map_or(due, |deadline| due.min(deadline.into()));
         } else {
             self.connection.not_listening(now.into_std());
+        }
+        if let Some(until) = self.paced {
+            due = due.min(until);
         }
         if let Some(stalled) = wire.stalled_since(now) {
             let stall = stalled + self.broker.limits().write_stall;
@@ -190,6 +201,7 @@ impl Client {
         let now = Instant::now();
         // What the log had no room for is not offered again.
         self.busy = false;
+        self.paced = None;
         self.closing = Some(Closing { end, not_before: now + pause, not_after: now + CLOSE_PATIENCE });
     }
 
@@ -216,6 +228,10 @@ impl Client {
                 Ok(None) => {}
                 Err(PublishError::Busy) => {
                     self.busy = true;
+                    break;
+                }
+                Err(PublishError::Paced { until }) if received.publishes.len() == 1 => {
+                    self.paced = Some(until);
                     break;
                 }
                 // One of them is refused: those before it are not.
@@ -265,8 +281,8 @@ impl Client {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut granted = Vec::with_capacity(subscribe.filters.len());
-        for (filter, qos) in &subscribe.filters {
-            granted.push(self.session.subscribe(filter, *qos).await.ok());
+        for asked in &subscribe.filters {
+            granted.push(self.session.subscribe(asked.filter.filter(), asked.qos).await.ok());
         }
         self.connection.subscribed(subscribe.packet_id, &granted, wire.out());
     }
@@ -276,7 +292,7 @@ impl Client {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         for filter in &unsubscribe.filters {
-            self.session.unsubscribe(filter).await;
+            self.session.unsubscribe(filter.filter()).await;
         }
         self.connection.unsubscribed(unsubscribe.packet_id, wire.out());
     }

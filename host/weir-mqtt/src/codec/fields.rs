@@ -1,6 +1,6 @@
 //! Reading the fields of a packet in order. Never reads past the frame.
 
-use crate::ProtocolError;
+use crate::{ProtocolError, codes::Reason};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fields<'a> {
@@ -18,7 +18,7 @@ impl<'a> Fields<'a> {
         self.rest.is_empty()
     }
 
-    pub(super) fn rest(self) -> &'a [u8] {
+    pub(super) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
@@ -32,6 +32,45 @@ impl<'a> Fields<'a> {
         let (bytes, rest) = self.rest.split_first_chunk::<2>().ok_or(self.malformed())?;
         self.rest = rest;
         Ok(u16::from_be_bytes(*bytes))
+    }
+
+    pub(super) fn long(&mut self) -> Result<u32, ProtocolError> {
+        let (bytes, rest) = self.rest.split_first_chunk::<4>().ok_or(self.malformed())?;
+        self.rest = rest;
+        Ok(u32::from_be_bytes(*bytes))
+    }
+
+    /// A variable byte integer, in as few bytes as it needs [MQTT5-1.5.5-1].
+    pub(super) fn variable(&mut self) -> Result<u32, ProtocolError> {
+        let mut value = 0;
+        for shift in [0, 7, 14, 21] {
+            let byte = self.byte()?;
+            value |= u32::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return if byte == 0 && shift > 0 { Err(self.malformed()) } else { Ok(value) };
+            }
+        }
+        Err(self.malformed())
+    }
+
+    /// Bytes after their length as a variable byte integer.
+    pub(super) fn section(&mut self) -> Result<&'a [u8], ProtocolError> {
+        // It has 28 bits.
+        let length = self.variable()? as usize;
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(self.malformed())?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
+    /// A reason code, one of `known`; at the end of the packet it is left out when it is 0.
+    pub(super) fn reason(&mut self, known: &[Reason]) -> Result<Reason, ProtocolError> {
+        if self.is_empty() {
+            return Ok(Reason::Success);
+        }
+        let code = self.byte()?;
+        Reason::from_u8(code)
+            .filter(|reason| known.contains(reason))
+            .ok_or(ProtocolError::ReasonCode { packet: self.packet, code })
     }
 
     /// A packet identifier, which is never 0 [MQTT-2.3.1-1].

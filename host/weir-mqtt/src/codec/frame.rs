@@ -1,4 +1,4 @@
-//! The fixed header: where a packet ends and what it may be (MQTT 3.1.1 §2.2).
+//! The fixed header: where a packet ends and what it may be (MQTT 3.1.1 §2.2, MQTT 5 §2.1).
 
 use weir_core::Protocol;
 
@@ -18,6 +18,8 @@ pub enum PacketType {
     Unsubscribe = 10,
     PingReq = 12,
     Disconnect = 14,
+    /// MQTT 5 only.
+    Auth = 15,
 }
 
 /// A whole packet, its fixed header taken apart.
@@ -76,13 +78,32 @@ fn packet_type(nibble: u8) -> Result<PacketType, ProtocolError> {
         10 => PacketType::Unsubscribe,
         12 => PacketType::PingReq,
         14 => PacketType::Disconnect,
+        15 => PacketType::Auth,
         other => return Err(ProtocolError::PacketType(other)),
     })
 }
 
 impl Frame<'_> {
+    /// Checks the fixed header of a packet in `protocol`.
+    pub(super) fn check(&self, protocol: Protocol) -> Result<(), ProtocolError> {
+        if self.kind == PacketType::Auth && protocol != Protocol::Mqtt5 {
+            return Err(ProtocolError::PacketType(self.kind as u8));
+        }
+        if protocol == Protocol::Mqtt5 {
+            self.check_length()?;
+        }
+        self.check_flags(protocol)
+    }
+
+    /// [MQTT5-1.5.5-1]: the remaining length takes as few bytes as it can. Before MQTT 5 nothing says so.
+    pub(super) fn check_length(&self) -> Result<(), ProtocolError> {
+        let last = (self.bytes.len() - self.body.len()).checked_sub(1).and_then(|last| self.bytes.get(last));
+        let padded = last == Some(&0) && self.bytes.len() - self.body.len() > 2;
+        if padded { Err(ProtocolError::RemainingLength) } else { Ok(()) }
+    }
+
     /// [MQTT-2.2.2-2], [MQTT-3.6.1-1], [MQTT-3.8.1-1], [MQTT-3.10.1-1]
-    pub(super) fn check_flags(&self, protocol: Protocol) -> Result<(), ProtocolError> {
+    fn check_flags(&self, protocol: Protocol) -> Result<(), ProtocolError> {
         let expected = match self.kind {
             PacketType::Publish => return Ok(()),
             PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe => 0b0010,

@@ -1,8 +1,11 @@
 use super::*;
-use crate::ProtocolError as E;
+use crate::{ProtocolError as E, codes::Reason};
 use weir_core::{Qos, topic::TopicError};
 
+mod guards_of_5;
 mod properties;
+mod requests_of_5;
+mod written;
 
 const LIMIT: usize = 1_000;
 const FILTERS: usize = 4;
@@ -14,7 +17,11 @@ fn decode_as(protocol: Protocol, bytes: &[u8]) -> Result<Packet<'_>, E> {
 }
 
 fn refused(bytes: &[u8], expected: E) {
-    let error = decode_as(Protocol::Mqtt311, bytes).expect_err("refused");
+    refused_by(Protocol::Mqtt311, bytes, expected);
+}
+
+fn refused_by(protocol: Protocol, bytes: &[u8], expected: E) {
+    let error = decode_as(protocol, bytes).expect_err("refused");
     assert_eq!(error, expected, "{bytes:02x?}");
 }
 
@@ -48,12 +55,12 @@ fn packets_that_only_a_server_sends_are_refused() {
         (&[0xb0, 3, 0, 1, 0], 11),
         (&[0xd0, 0], 13),
         (&[0x00, 0], 0),
-        (&[0xf0, 0], 15),
     ] {
         assert_eq!(frame::split(bytes, LIMIT).unwrap_err(), E::PacketType(nibble));
         // The first byte alone is enough.
         assert_eq!(frame::split(&bytes[..1], LIMIT).unwrap_err(), E::PacketType(nibble));
     }
+    refused(&[0xf0, 0], E::PacketType(15)); // AUTH is of MQTT 5.
 }
 
 #[test]
@@ -66,8 +73,11 @@ fn fixed_header_flags_are_what_the_specification_fixes() {
     refused(&[0x41, 2, 0, 1], flags(4, 1));
     refused(&[0x60, 2, 0, 1], flags(6, 0)); // [MQTT-3.6.1-1]
     refused(&[0x8a, 6, 0, 1, 0, 1, b'a', 0], flags(8, 10));
-    // MQTT 3.1 may repeat a SUBSCRIBE with DUP.
-    assert!(decode_as(Protocol::Mqtt31, &[0x8a, 6, 0, 1, 0, 1, b'a', 0]).is_ok());
+    // MQTT 3.1 may repeat these with DUP.
+    for bytes in [&[0x8a, 6, 0, 1, 0, 1, b'a', 0][..], &[0xaa, 5, 0, 1, 0, 1, b'a'], &[0x6a, 2, 0, 1]] {
+        assert!(decode_as(Protocol::Mqtt31, bytes).is_ok());
+        refused_by(Protocol::Mqtt5, bytes, flags(bytes[0] >> 4, 10)); // [MQTT5-2.1.3-1]
+    }
 }
 
 #[test]
@@ -94,8 +104,15 @@ fn a_frame_ends_where_its_length_says() {
 fn a_publish_is_read_in_place() {
     let bytes = b"\x3b\x08\x00\x03a/b\x00\x07x";
     let Packet::Publish(publish) = decode_as(Protocol::Mqtt311, bytes).unwrap() else { panic!() };
-    let expected =
-        Publish { topic: "a/b", payload: b"x", qos: Qos::AtLeastOnce, packet_id: Some(7), retain: true, dup: true };
+    let expected = Publish {
+        topic: "a/b",
+        payload: b"x",
+        qos: Qos::AtLeastOnce,
+        packet_id: Some(7),
+        retain: true,
+        dup: true,
+        properties: PublishProperties::default(),
+    };
     assert_eq!(publish, expected);
     assert!(bytes.as_ptr_range().contains(&publish.topic.as_ptr()));
     assert!(bytes.as_ptr_range().contains(&publish.payload.as_ptr()));
@@ -126,10 +143,20 @@ fn malformed_publishes_are_refused() {
 }
 
 #[test]
-fn qos_2_handshakes_are_not_supported() {
-    refused(b"\x62\x02\0\x01", E::ExactlyOnce);
-    refused(b"\x50\x02\0\x01", E::ExactlyOnce);
-    refused(b"\x70\x02\0\x01", E::ExactlyOnce);
+fn the_four_acknowledgements_name_a_message() {
+    let ack = Acknowledgement { packet_id: 0x102, reason: Reason::Success };
+    for (first, expected) in [(0x40, "PubAck"), (0x50, "PubRec"), (0x62, "PubRel"), (0x70, "PubComp")] {
+        let bytes = [first, 2, 1, 2];
+        for protocol in [Protocol::Mqtt31, Protocol::Mqtt311, Protocol::Mqtt5] {
+            let packet = decode_as(protocol, &bytes).unwrap();
+            assert_eq!(format!("{packet:?}"), format!("{expected}({ack:?})"));
+        }
+        refused(&[first, 2, 0, 0], E::PacketIdZero); // [MQTT-2.3.1-1]
+        refused(
+            &[first, 3, 0, 1, 0],
+            E::Malformed(["PUBACK", "PUBREC", "PUBREL", "PUBCOMP"][usize::from(first >> 4) - 4]),
+        );
+    }
 }
 
 #[test]
@@ -137,8 +164,15 @@ fn a_subscribe_is_decoded() {
     let bytes = b"\x82\x0b\0\x05\0\x03a/+\x01\0\x01#\x02";
     let bytes = packet(0x82, &bytes[2..]);
     let Packet::Subscribe(subscribe) = decode_as(Protocol::Mqtt311, &bytes).unwrap() else { panic!() };
-    let filters = vec![("a/+".parse().unwrap(), Qos::AtLeastOnce), ("#".parse().unwrap(), Qos::ExactlyOnce)];
-    assert_eq!(subscribe, Subscribe { packet_id: 5, filters });
+    let asked = |filter: &str, qos| Subscription {
+        filter: filter.parse().unwrap(),
+        qos,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::Send,
+    };
+    let filters = vec![asked("a/+", Qos::AtLeastOnce), asked("#", Qos::ExactlyOnce)];
+    assert_eq!(subscribe, Subscribe { packet_id: 5, identifier: None, filters });
 
     let bytes = packet(0xa2, b"\0\x06\0\x02\xc3\xa9");
     let Packet::Unsubscribe(unsubscribe) = decode_as(Protocol::Mqtt311, &bytes).unwrap() else { panic!() };
@@ -162,8 +196,8 @@ fn malformed_requests_are_refused() {
         let many = [b"\0\x01".to_vec(), [b"\0\x01a", options].concat().repeat(FILTERS + 1)].concat();
         check(&many, E::TooManyFilters { limit: FILTERS });
     }
-    refused(&packet(0x82, b"\0\x01\0\x01a\x03"), E::Qos); // [MQTT-3.8.3-4]
-    refused(&packet(0x82, b"\0\x01\0\x01a\x04"), E::Qos);
+    refused(&packet(0x82, b"\0\x01\0\x01a\x03"), E::RequestedQos); // [MQTT-3.8.3-4]
+    refused(&packet(0x82, b"\0\x01\0\x01a\x04"), E::Malformed("SUBSCRIBE"));
     refused(&packet(0x82, b"\0\x01\0\x01a"), E::Malformed("SUBSCRIBE"));
 }
 
@@ -181,6 +215,7 @@ fn both_versions_connect() {
             username: Some("user".into()),
             // A password is bytes (§3.1.3.5), not text.
             password: Some(b"\xff\0p".to_vec()),
+            properties: ConnectProperties::default(),
         };
         assert_eq!(connect, expected);
         assert!(!format!("{connect:?}").contains("255"), "a password is never shown");
@@ -209,7 +244,19 @@ fn a_user_name_needs_no_password_and_may_be_empty() {
 #[test]
 fn a_will_is_decoded() {
     let connect = connected(&connect(b"MQTT", 4, 0b0010_1110, b"\0\x01c\0\x03w/t\0\x02\0\xff"));
-    let will = Will { topic: "w/t".parse().unwrap(), payload: b"\0\xff".to_vec(), qos: Qos::AtLeastOnce, retain: true };
+    let will = Will {
+        topic: "w/t".parse().unwrap(),
+        payload: b"\0\xff".to_vec(),
+        qos: Qos::AtLeastOnce,
+        retain: true,
+        delay: 0,
+        text: false,
+        expiry: None,
+        content_type: None,
+        response_topic: None,
+        correlation: None,
+        user: None,
+    };
     assert_eq!(connect.will, Some(will));
 }
 
@@ -237,37 +284,7 @@ fn malformed_connects_are_refused() {
 #[test]
 fn other_protocols_are_told_apart() {
     refused(&connect(b"HTTP", 4, 2, b"\0\x01c"), E::ProtocolName); // [MQTT-3.1.2-1]
-    refused(&connect(b"MQTT", 5, 2, b"\0\0\x01c"), E::Version(5)); // [MQTT-3.1.2-2]
+    refused(&connect(b"MQTT", 6, 2, b"\0\0\x01c"), E::Version(6)); // [MQTT-3.1.2-2]
     refused(&connect(b"MQTT", 3, 2, b"\0\x01c"), E::Version(3));
     refused(&connect(b"MQIsdp", 4, 2, b"\0\x01c"), E::Version(4));
-}
-
-#[test]
-fn packets_of_the_hub_are_written() {
-    let written = |write: fn(&mut Vec<u8>)| {
-        let mut out = Vec::new();
-        write(&mut out);
-        out
-    };
-    assert_eq!(written(|out| write::connack(out, true, 0)), [0x20, 2, 1, 0]);
-    assert_eq!(written(|out| write::connack(out, false, 5)), [0x20, 2, 0, 5]);
-    assert_eq!(written(|out| write::connack_v5(out, 0x84)), [0x20, 3, 0, 0x84, 0]);
-    assert_eq!(written(|out| write::puback(out, 0x1234)), [0x40, 2, 0x12, 0x34]);
-    assert_eq!(written(|out| write::suback(out, 1, &[0, 1, 0x80])), [0x90, 5, 0, 1, 0, 1, 0x80]);
-    assert_eq!(written(|out| write::unsuback(out, 1)), [0xb0, 2, 0, 1]);
-    assert_eq!(written(write::pingresp), [0xd0, 0]);
-}
-
-#[test]
-fn a_publish_for_a_subscriber_has_no_properties() {
-    // Crash input 4: a message with the properties of MQTT 5 could not be written for a subscriber of 3.1.1. What the
-    // writer takes has none.
-    let message =
-        write::Outgoing { topic: "a/b", payload: b"xy", qos: Qos::AtLeastOnce, packet_id: 9, retain: false, dup: true };
-    let mut out = Vec::new();
-    write::publish(&mut out, &message).unwrap();
-    assert_eq!(out, b"\x3a\x09\0\x03a/b\0\x09xy");
-    let unwritable = write::Outgoing { topic: &"t".repeat(65_536), ..message };
-    assert!(write::publish(&mut out, &unwritable).is_err());
-    assert_eq!(out.len(), 11, "nothing of it is written");
 }

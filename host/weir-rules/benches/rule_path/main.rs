@@ -237,6 +237,9 @@ fn least<const N: usize>(mut cases: [&mut dyn FnMut(); N]) -> [Duration; N] {
     least
 }
 
+/// Bytes of memory that a rule may keep, whatever the number of rules.
+const RULE_BYTES: u64 = 20 << 10;
+
 /// Ten thousand rules: how long they take to load, and what they keep.
 fn load() {
     let definitions: Vec<RuleDefinition> = scripts(10_000, 20).iter().map(|script| definition(script)).collect();
@@ -244,7 +247,9 @@ fn load() {
     let set = RuleSet::empty().with_rules(&definitions, &Catalog::default());
     let set: Arc<dyn Evaluator> = set.unwrap_or_else(|(_, error)| panic!("{error}"));
     let elapsed = start.elapsed();
-    println!("10000 rules: loaded in {elapsed:.2?}, {} B each", resident().saturating_sub(before) / 10_000);
+    let each = resident().saturating_sub(before) / 10_000;
+    println!("10000 rules: loaded in {elapsed:.2?}, {each} B each");
+    assert!(each <= RULE_BYTES, "a rule keeps {each} B, and may keep {RULE_BYTES}");
     let start = Instant::now();
     let changed = set.with_rules(&definitions[..1], &Catalog::default()).is_ok();
     println!("one of them changed in {:.2?} ({changed})", start.elapsed());

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use weir_core::{FilterTrie, TopicFilter, schema::Records};
 
-use super::reader::Reader;
+use super::batch::Reader;
 use crate::program::Input;
 
 /// Bytes that may be spent on remembering topics. Beyond it all are forgotten.
@@ -70,9 +70,9 @@ impl Routed {
 #[derive(Debug, Default)]
 pub(super) struct Router {
     trie: FilterTrie<u32>,
-    /// For each rule which of `inputs` it reads, if it reads the payload.
-    reads: Vec<Option<u32>>,
-    inputs: Vec<Arc<[Input]>>,
+    /// For each rule the inputs that it reads of payloads, if it reads them.
+    reads: Vec<Option<Arc<[u32]>>>,
+    inputs: Arc<[Input]>,
     /// What was found before. The lock is held while the rows of one batch are routed.
     memory: Mutex<Memory>,
 }
@@ -92,26 +92,25 @@ struct Memory {
 #[derive(Debug)]
 struct Entry {
     route: Arc<Route>,
+    /// Its first rule, at hand for sorting.
+    first: Option<u32>,
     /// The last batch that had the route, and the route's number there.
     batch: u64,
     number: usize,
 }
 
 impl Router {
-    /// `rules`: their filters, and the inputs that they read.
-    pub(super) fn new<'a>(rules: impl Iterator<Item = (&'a [TopicFilter], Option<&'a Arc<[Input]>>)>) -> Self {
-        let mut router = Self::default();
-        let mut known = HashMap::new();
-        for (number, (filters, inputs)) in (0..).zip(rules) {
+    /// `rules`: their filters, and which of the inputs they read.
+    pub(super) fn new<'a>(
+        rules: impl Iterator<Item = (&'a [TopicFilter], Option<&'a Arc<[u32]>>)>,
+        inputs: Arc<[Input]>,
+    ) -> Self {
+        let mut router = Self { inputs, ..Self::default() };
+        for (number, (filters, reads)) in (0..).zip(rules) {
             for filter in filters {
                 router.trie.insert(filter, number);
             }
-            router.reads.push(inputs.map(|inputs| {
-                *known.entry(Arc::as_ptr(inputs)).or_insert_with(|| {
-                    router.inputs.push(Arc::clone(inputs));
-                    (router.inputs.len() - 1) as u32
-                })
-            }));
+            router.reads.push(reads.cloned());
         }
         router
     }
@@ -153,7 +152,7 @@ impl Router {
 
 impl Memory {
     /// The number in this batch of a topic's route.
-    fn number(&mut self, router: &Router, topic: &str, routes: &mut Vec<Option<Arc<Route>>>) -> usize {
+    fn number(&mut self, router: &Router, topic: &str, routes: &mut Vec<Found>) -> usize {
         let index = match self.topics.get(topic) {
             Some(index) => *index,
             None => self.learn(router, topic),
@@ -161,7 +160,7 @@ impl Memory {
         let Some(entry) = self.routes.get_mut(index) else { return 0 };
         if entry.batch != self.batch {
             (entry.batch, entry.number) = (self.batch, routes.len());
-            routes.push(Some(Arc::clone(&entry.route)));
+            routes.push((entry.first, Some(Arc::clone(&entry.route))));
         }
         entry.number
     }
@@ -176,7 +175,7 @@ impl Memory {
             None => {
                 let route = Arc::new(Route { reader: self.reader(router, &rules), rules: rules.clone() });
                 self.bytes += 2 * mem::size_of_val::<[u32]>(&rules) + ENTRY_BYTES;
-                self.routes.push(Entry { route, batch: 0, number: 0 });
+                self.routes.push(Entry { first: rules.first().copied(), route, batch: 0, number: 0 });
                 self.by_rules.insert(rules, self.routes.len() - 1);
                 self.routes.len() - 1
             }
@@ -187,17 +186,20 @@ impl Memory {
     }
 
     fn reader(&mut self, router: &Router, rules: &[u32]) -> Option<Arc<Reader>> {
-        let mut united: Vec<u32> = rules.iter().filter_map(|rule| *router.reads.get(*rule as usize)?).collect();
-        united.sort_unstable();
-        united.dedup();
-        if united.is_empty() {
+        let reads = rules.iter().filter_map(|rule| router.reads.get(*rule as usize)?.as_ref());
+        let mut lists: Vec<&Arc<[u32]>> = reads.collect();
+        // Most rules of a topic read the same, and then have the same list.
+        lists.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        if lists.is_empty() {
             return None;
         }
+        let mut united: Vec<u32> = lists.into_iter().flat_map(|list| list.iter().copied()).collect();
+        united.sort_unstable();
+        united.dedup();
         let reader = match self.readers.get(united.as_slice()) {
             Some(reader) => Arc::clone(reader),
             None => {
-                let inputs = united.iter().filter_map(|number| router.inputs.get(*number as usize));
-                let reader = Arc::new(Reader::new(inputs.flat_map(|inputs| inputs.iter())));
+                let reader = Arc::new(Reader::new(united.iter().copied(), &router.inputs));
                 self.bytes += reader.columns() * COLUMN_BYTES;
                 self.readers.insert(united.into(), Arc::clone(&reader));
                 reader
@@ -207,10 +209,12 @@ impl Memory {
     }
 }
 
+/// A route of a batch, with its first rule.
+type Found = (Option<u32>, Option<Arc<Route>>);
+
 /// Counts the rows of each route, then puts each row in its place.
-fn sorted(mut routes: Vec<Option<Arc<Route>>>, numbers: &[Option<usize>]) -> Routed {
-    let first = |route: &Option<Arc<Route>>| route.as_ref().and_then(|route| route.rules.first().copied());
-    let mut order: Vec<_> = routes.iter().enumerate().map(|(at, route)| (first(route), at)).collect();
+fn sorted(mut routes: Vec<Found>, numbers: &[Option<usize>]) -> Routed {
+    let mut order: Vec<_> = routes.iter().enumerate().map(|(at, (first, _))| (*first, at)).collect();
     order.sort_unstable();
     // First how many rows each route has, then where the next of them goes.
     let mut next = vec![0; routes.len()];
@@ -228,7 +232,7 @@ fn sorted(mut routes: Vec<Option<Arc<Route>>>, numbers: &[Option<usize>]) -> Rou
         }
     }
     starts.push(sum);
-    let routes = order.iter().filter_map(|(_, at)| routes.get_mut(*at)?.take()).collect();
+    let routes = order.iter().filter_map(|(_, at)| routes.get_mut(*at)?.1.take()).collect();
     let mut rows = vec![0; sum];
     for (row, number) in (0..).zip(numbers) {
         let Some(place) = number.and_then(|number| next.get_mut(number)) else { continue };
@@ -238,4 +242,29 @@ fn sorted(mut routes: Vec<Option<Arc<Route>>>, numbers: &[Option<usize>]) -> Rou
         *place += 1;
     }
     Routed { routes, rows, starts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::tests::messages;
+
+    #[test]
+    fn topics_are_found_again_after_all_were_forgotten() {
+        let filters: Vec<TopicFilter> = ["a/+", "a/b", "#"].iter().map(|filter| filter.parse().unwrap()).collect();
+        let reads: Arc<[u32]> = Arc::new([0]);
+        let rules = [(&filters[..2], Some(&reads)), (&filters[2..], None)];
+        let router = Router::new(rules.into_iter(), Arc::new([Input::PayloadJson]));
+        let records = messages(&[("a/b", ""), ("x", ""), ("a/c", ""), ("a/b", "")]);
+        for _ in 0..3 {
+            let routed = router.route(&records);
+            let rules: Vec<&[u32]> = routed.routes.iter().map(|route| &*route.rules).collect();
+            assert_eq!(rules, [&[0, 1][..], &[1]]);
+            assert_eq!(routed.rows, [0, 2, 3, 1]);
+            let [(_, rows)] = &*routed.wanted() else { panic!("one reader") };
+            assert_eq!(rows, &[0, 2, 3]);
+            assert_eq!(router.memory.lock().topics.len(), 3);
+            router.memory.lock().bytes = MAX_MEMORY + 1;
+        }
+    }
 }

@@ -4,8 +4,6 @@ use arrow::{
     array::{Array, RecordBatch, UInt8Array},
     datatypes::DataType,
 };
-use datafusion_expr::Operator;
-use datafusion_physical_expr::expressions::{BinaryExpr, Column, lit};
 use proptest::prelude::*;
 use weir_core::{
     schema::{Kind, Records},
@@ -13,9 +11,9 @@ use weir_core::{
     statement::{RuleDefinition, Statement},
 };
 
-use super::RuleSet;
-use crate::program::{ColumnType, Input, JsonPath, Output, OutputColumn, Program, Step};
+use super::{RuleSet, index::Index};
 
+mod isolation;
 #[path = "../../benches/rule_path/records.rs"]
 mod records;
 
@@ -37,7 +35,7 @@ fn set(script: &str) -> Arc<dyn Evaluator> {
     }
 }
 
-fn messages(messages: &[(&str, &str)]) -> Records {
+pub(super) fn messages(messages: &[(&str, &str)]) -> Records {
     let messages: Vec<(&str, &[u8])> = messages.iter().map(|(topic, payload)| (*topic, payload.as_bytes())).collect();
     records::records(&messages)
 }
@@ -199,41 +197,6 @@ fn control_records_are_passed_over() {
     );
 }
 
-/// `SELECT 10 / a FROM 't' WHERE 10 / a > 1`, with the division of Arrow, which fails at zero.
-fn failing_program(in_predicate: bool) -> Program {
-    let divided = Arc::new(BinaryExpr::new(lit(10_i64), Operator::Divide, Arc::new(Column::new("a", 0))));
-    Program {
-        name: "divides".parse().unwrap(),
-        sources: vec!["t".parse().unwrap()],
-        inputs: vec![Input::Path { path: JsonPath([Step::Key("a".into())].into()), column_type: ColumnType::Integer }],
-        predicate: in_predicate.then(|| Arc::new(BinaryExpr::new(divided.clone(), Operator::Gt, lit(1_i64))) as _),
-        output: Output {
-            star: false,
-            columns: vec![OutputColumn { name: "q".into(), expression: divided, is_json: false }],
-        },
-        arguments: vec![vec![]],
-        error_arguments: vec![],
-    }
-}
-
-#[test]
-fn a_row_that_fails_in_an_expression_fails_alone() {
-    let payloads: Vec<String> = (0..20).map(|i| format!("{{\"a\":{}}}", i % 7)).collect();
-    let batch: Vec<_> = payloads.iter().map(|payload| ("t", payload.as_str())).collect();
-    for in_predicate in [true, false] {
-        let set =
-            RuleSet::empty().with_programs(vec![failing_program(in_predicate)]).map_err(|(_, error)| error).unwrap();
-        let [evaluation] = set.evaluate(&messages(&batch)).try_into().unwrap();
-        assert_eq!((evaluation.read, evaluation.failed), (20, 3));
-        let failures = evaluation.failures.unwrap();
-        assert_eq!(failures.source, [0, 7, 14]);
-        assert_eq!(failures.reasons, ["division by zero"; 3]);
-        let rows = &evaluation.actions[0];
-        assert_eq!(rows.source.len(), 17 - if in_predicate { 2 } else { 0 });
-        assert_eq!(self::payloads(rows)[0], r#"{"q":10}"#);
-    }
-}
-
 /// Everything that an evaluation says, in a form that can be compared.
 fn described(evaluation: &RuleEvaluation) -> String {
     let rows = evaluation
@@ -260,11 +223,14 @@ fn many_rules() -> String {
             0 => (format!("deviceName() AS device, temp, {i} AS i"), format!("temp > {}", i % 3 * 10)),
             1 => ("*".to_owned(), format!("status = '{}'", ["ok", "bad"][i % 2])),
             2 => (format!("*, temp * {i} AS temp"), format!("temp < {i} OR status LIKE 'o%'")),
-            3 => ("pos.lat AS lat, vals[0] AS v".to_owned(), format!("vals[0]::bigint <> {}", i % 2)),
+            3 if i < 20 => ("pos.lat AS lat, vals[0] AS v".to_owned(), format!("vals[0]::bigint <> {}", i % 2)),
+            3 if i < 24 => ("temp + vals[0] AS sum".to_owned(), "pos.lat > vals[0]::double".to_owned()),
+            // The shape of `temp > …` over another path.
+            3 => ("pos.lat + 2 AS lat, 'é' AS e".to_owned(), format!("pos.lat > {}", i % 7)),
             _ => ("msg.offset AS o, 'x' AS x".to_owned(), "msg.device <> 'd1'".to_owned()),
         };
         script += &format!(
-            "CREATE RULE r{i} TO republish(topic => 'out/{i}/${{msg.device}}') ON ERROR TO republish(topic => 'e/{i}/${{msg.device}}')
+            "CREATE RULE r{i} TO republish(topic => 'out/{i}/${{msg.device}}/${{upper(status)}}') ON ERROR TO republish(topic => 'e/{i}/${{msg.device}}')
              AS SELECT {select} FROM '{source}' WHERE {condition};"
         );
     }
@@ -343,6 +309,39 @@ proptest! {
 }
 
 #[test]
+fn rules_that_differ_in_literals_and_paths_share_what_they_are_made_of() {
+    let script = |from: usize, to: usize| {
+        let rule = |i: usize| {
+            let (path, select) = (["a", "b.c"][i % 2], ["x, 'é' AS e", "x * 2 + 1 AS x", "upper(s) AS s"][i % 3]);
+            format!(
+                "CREATE RULE r{i} TO republish(topic => 'out/{i}/${{msg.device}}') AS SELECT {select}
+                 FROM 't/{i}' WHERE {path} > {} AND status LIKE 'ok%';",
+                i % 20
+            )
+        };
+        rules(&(from..to).map(rule).collect::<String>())
+    };
+    let programs = |rules: &[RuleDefinition]| {
+        rules.iter().map(|rule| crate::plan::plan(rule, &Catalog::default()).unwrap()).collect()
+    };
+    let few = RuleSet::empty().with_programs(programs(&script(0, 60))).map_err(|(_, error)| error).unwrap();
+    let sizes = |set: &RuleSet| {
+        let Index { inputs, expressions, literals, .. } = &*set.index;
+        (inputs.len(), expressions.len(), literals.len())
+    };
+    // 20 thresholds, of which each meets one path, and two values that are computed; three shapes.
+    assert_eq!(sizes(&few), (7, 22, 3));
+    // Added later, replaced and one taken away, rules are made of the same.
+    let more = few.with_programs(programs(&script(30, 120))).map_err(|(_, error)| error).unwrap();
+    assert_eq!((more.len(), sizes(&more)), (120, sizes(&few)));
+    let sets = |set: &RuleSet| set.index.parts.iter().map(|parts| Arc::as_ptr(&parts.values)).collect::<Vec<_>>();
+    let mut distinct = sets(&more);
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!(distinct.len(), 3);
+}
+
+#[test]
 fn a_selection_is_a_batch_of_the_columns() {
     let definitions =
         rules("CREATE RULE r TO republish(topic => 'o') AS SELECT temp + 1 AS t, status FROM 't/+' WHERE temp > 1");
@@ -358,4 +357,6 @@ fn a_selection_is_a_batch_of_the_columns() {
     assert_eq!(selected.num_rows(), 1);
     assert_eq!(selected.schema().field(0).name(), "t");
     assert_eq!(selected.schema().field(0).data_type(), &DataType::Float64);
+    let none = set.select(&"r".parse().unwrap(), &messages(&[("t/b", r#"{"temp":1}"#)])).unwrap();
+    assert_eq!((none.num_rows(), none.schema()), (0, selected.schema()));
 }

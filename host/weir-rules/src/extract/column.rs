@@ -63,6 +63,21 @@ impl ColumnBuilder {
         is_appended
     }
 
+    /// Appends NULLs until there are `length` rows.
+    pub(crate) fn pad(&mut self, length: usize) {
+        let Some(missing @ 1..) = length.checked_sub(self.nulls.len()) else { return };
+        self.nulls.append_n_nulls(missing);
+        match &mut self.values {
+            Values::Number(values) => values.resize(length, 0.0),
+            Values::Integer(values) => values.resize(length, 0),
+            Values::Boolean(values) => values.append_n(missing, false),
+            Values::Text(texts) | Values::Json(texts) | Values::Canonical(texts) => {
+                let end = texts.ends.last().copied().unwrap_or(0);
+                texts.ends.resize(length + 1, end);
+            }
+        }
+    }
+
     pub(crate) fn append_null(&mut self) {
         self.nulls.append_null();
         match &mut self.values {

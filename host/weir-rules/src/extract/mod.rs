@@ -50,27 +50,96 @@ impl Extractor {
 
     /// Reads the payloads of `rows`.
     pub fn extract(&self, payloads: &BinaryArray, rows: &[u32]) -> Extracted {
-        let mut builders: Vec<_> =
-            self.columns.iter().map(|(_, column_type)| ColumnBuilder::new(*column_type, rows.len())).collect();
-        let mut malformed = Vec::new();
-        let mut mismatches = vec![Vec::new(); self.columns.len()];
-        let mut slots = Vec::new();
-        let texts = Texts::new(payloads, rows.len());
-        for (place, row) in (0..).zip(rows) {
-            let text = texts.get(*row as usize).filter(|text| self.tree.walk(text, &mut slots).is_some());
-            let Some(text) = text else {
-                malformed.push(place);
-                builders.iter_mut().for_each(ColumnBuilder::append_null);
-                continue;
-            };
-            for (((slot, _), builder), mismatches) in self.columns.iter().zip(&mut builders).zip(&mut mismatches) {
-                let span = slots.get(*slot).copied().unwrap_or(Span::MISSING);
-                if !builder.append(text, span) {
-                    mismatches.push(place);
+        let mut extraction = Extraction::new(payloads, rows.len());
+        let targets: Vec<usize> =
+            self.columns.iter().map(|(_, column_type)| extraction.column(*column_type, rows.len())).collect();
+        extraction.read(self, &targets, rows);
+        let (columns, malformed) = extraction.finish();
+        let (columns, mismatches) = columns.into_iter().map(|column| (column.array, column.mismatches)).unzip();
+        Extracted { columns, malformed, mismatches }
+    }
+}
+
+/// Reads the payloads of one batch by several extractors, which may have columns in common.
+///
+/// Payloads are counted as they are read: the place of a row is how many were read before it. A column begins with the
+/// first payload of the first extractor that reads it, ends with the last of the last, and is NULL where others read
+/// between them. So it has a row for each payload at most.
+pub(crate) struct Extraction<'a> {
+    texts: Texts<'a>,
+    columns: Vec<Growing>,
+    malformed: Vec<u32>,
+    read: u32,
+    slots: Vec<Span>,
+}
+
+struct Growing {
+    builder: ColumnBuilder,
+    base: u32,
+    mismatches: Vec<u32>,
+}
+
+/// A column that was read.
+#[derive(Debug)]
+pub(crate) struct ReadColumn {
+    pub(crate) array: ArrayRef,
+    /// The place of its first row.
+    pub(crate) base: u32,
+    /// The places whose value is of another type, ascending.
+    pub(crate) mismatches: Vec<u32>,
+}
+
+impl<'a> Extraction<'a> {
+    /// `rows`: how many payloads will be read.
+    pub(crate) fn new(payloads: &'a BinaryArray, rows: usize) -> Self {
+        let texts = Texts::new(payloads, rows);
+        Self { texts, columns: Vec::new(), malformed: Vec::new(), read: 0, slots: Vec::new() }
+    }
+
+    /// Adds a column that begins here, for about so many rows.
+    pub(crate) fn column(&mut self, column_type: ColumnType, rows: usize) -> usize {
+        let builder = ColumnBuilder::new(column_type, rows);
+        self.columns.push(Growing { builder, base: self.read, mismatches: Vec::new() });
+        self.columns.len() - 1
+    }
+
+    /// Reads payloads into the columns `targets`, in the order of the extractor's own.
+    pub(crate) fn read(&mut self, extractor: &Extractor, targets: &[usize], rows: &[u32]) {
+        for target in targets {
+            if let Some(column) = self.columns.get_mut(*target) {
+                column.builder.pad((self.read - column.base) as usize);
+            }
+        }
+        for row in rows {
+            let place = self.read;
+            self.read += 1;
+            let text = self.texts.get(*row as usize);
+            let text = text.filter(|text| extractor.tree.walk(text, &mut self.slots).is_some());
+            if text.is_none() {
+                self.malformed.push(place);
+            }
+            for (target, (slot, _)) in targets.iter().zip(&extractor.columns) {
+                let Some(column) = self.columns.get_mut(*target) else { continue };
+                let Some(text) = text else {
+                    column.builder.append_null();
+                    continue;
+                };
+                let span = self.slots.get(*slot).copied().unwrap_or(Span::MISSING);
+                if !column.builder.append(text, span) {
+                    column.mismatches.push(place);
                 }
             }
         }
-        Extracted { columns: builders.into_iter().map(ColumnBuilder::finish).collect(), malformed, mismatches }
+    }
+
+    /// The columns, and the places whose payload is not JSON, ascending.
+    pub(crate) fn finish(self) -> (Vec<ReadColumn>, Vec<u32>) {
+        let columns = self.columns.into_iter().map(|Growing { builder, base, mismatches }| ReadColumn {
+            array: builder.finish(),
+            base,
+            mismatches,
+        });
+        (columns.collect(), self.malformed)
     }
 }
 

@@ -6,8 +6,9 @@
 use arrow::{
     array::{
         Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array,
-        ListArray, StringArray, StructArray, UInt64Array,
+        ListArray, StringArray, UInt64Array,
     },
+    buffer::NullBuffer,
     compute::cast,
     datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type, TimeUnit, UInt64Type},
     util::display::{ArrayFormatter, FormatOptions},
@@ -22,7 +23,13 @@ const EXACT: f64 = (1_u64 << 53) as f64;
 
 /// A column, its type looked at once.
 #[derive(Debug)]
-pub(crate) enum Cells {
+pub(crate) struct Cells {
+    nulls: Option<NullBuffer>,
+    values: Values,
+}
+
+#[derive(Debug)]
+enum Values {
     Null,
     Double(Float64Array),
     Single(Float32Array),
@@ -36,15 +43,38 @@ pub(crate) enum Cells {
     Date(Int32Array),
     Bytes(BinaryArray),
     List(ListArray, Box<Cells>),
-    Struct(StructArray, Vec<(String, Cells)>),
+    Struct(Vec<(String, Cells)>),
     Other(ArrayRef),
 }
 
 impl Cells {
     pub(crate) fn new(array: &ArrayRef, is_json: bool) -> Self {
-        Self::of(array, is_json).unwrap_or_else(|| Self::Other(array.clone()))
+        let values = Values::of(array, is_json).unwrap_or_else(|| Values::Other(array.clone()));
+        Self { nulls: array.logical_nulls(), values }
     }
 
+    #[inline]
+    pub(crate) fn is_null(&self, row: usize) -> bool {
+        self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
+    }
+
+    /// Appends the value of a row as JSON.
+    #[inline]
+    pub(crate) fn write_json(&self, row: usize, into: &mut Vec<u8>) {
+        if self.is_null(row) {
+            into.extend_from_slice(b"null");
+        } else {
+            self.values.write_json(row, into);
+        }
+    }
+
+    /// Appends the value of a row, which is not null, as text without quotes.
+    pub(crate) fn write_plain(&self, row: usize, into: &mut Vec<u8>) {
+        self.values.write_plain(row, into);
+    }
+}
+
+impl Values {
     fn of(array: &ArrayRef, is_json: bool) -> Option<Self> {
         let to = |data_type| cast(array, &data_type).ok();
         Some(match array.data_type() {
@@ -73,7 +103,7 @@ impl Cells {
             }
             DataType::List(_) => {
                 let list = array.as_list_opt::<i32>()?;
-                Self::List(list.clone(), Box::new(Self::new(list.values(), is_json)))
+                Self::List(list.clone(), Box::new(Cells::new(list.values(), is_json)))
             }
             DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
                 return Self::of(&to(DataType::List(field.clone()))?, is_json);
@@ -81,40 +111,16 @@ impl Cells {
             DataType::Struct(_) => {
                 let fields = array.as_struct_opt()?;
                 let columns = fields.column_names().into_iter().zip(fields.columns());
-                let columns = columns.map(|(name, column)| (name.to_owned(), Self::new(column, false))).collect();
-                Self::Struct(fields.clone(), columns)
+                Self::Struct(columns.map(|(name, column)| (name.to_owned(), Cells::new(column, false))).collect())
             }
             _ => return None,
         })
     }
 
     #[inline]
-    pub(crate) fn is_null(&self, row: usize) -> bool {
-        let array: &dyn Array = match self {
-            Self::Null => return true,
-            Self::Double(array) => array,
-            Self::Single(array) => array,
-            Self::Integer(array) | Self::Time(array, _) => array,
-            Self::Unsigned(array) => array,
-            Self::Boolean(array) => array,
-            Self::Text(array) | Self::Json(array) => array,
-            Self::Date(array) => array,
-            Self::Bytes(array) => array,
-            Self::List(array, _) => array,
-            Self::Struct(array, _) => array,
-            Self::Other(array) => array,
-        };
-        array.is_null(row)
-    }
-
-    /// Appends the value of a row (which must be one) as JSON.
-    #[inline]
-    pub(crate) fn write_json(&self, row: usize, into: &mut Vec<u8>) {
-        if self.is_null(row) {
-            into.extend_from_slice(b"null");
-            return;
-        }
+    fn write_json(&self, row: usize, into: &mut Vec<u8>) {
         match self {
+            Self::Null => into.extend_from_slice(b"null"),
             Self::Text(array) => quote(array.value(row), into),
             Self::List(array, items) => {
                 into.push(b'[');
@@ -128,7 +134,7 @@ impl Cells {
                 }
                 into.push(b']');
             }
-            Self::Struct(_, columns) => {
+            Self::Struct(columns) => {
                 into.push(b'{');
                 for (i, (name, cells)) in columns.iter().enumerate() {
                     if i > 0 {
@@ -154,8 +160,7 @@ impl Cells {
         }
     }
 
-    /// Appends the value of a row, which is not null, as text without quotes.
-    pub(crate) fn write_plain(&self, row: usize, into: &mut Vec<u8>) {
+    fn write_plain(&self, row: usize, into: &mut Vec<u8>) {
         match self {
             Self::Null => {}
             Self::Double(array) => write_double(array.value(row), into),
@@ -167,7 +172,7 @@ impl Cells {
             Self::Time(array, unit) => time::write_instant(array.value(row), *unit, into),
             Self::Date(array) => time::write_date(i64::from(array.value(row)), into),
             Self::Bytes(array) => into.extend_from_slice(STANDARD.encode(array.value(row)).as_bytes()),
-            Self::List(..) | Self::Struct(..) => self.write_json(row, into),
+            Self::List(..) | Self::Struct(_) => self.write_json(row, into),
             Self::Other(array) => {
                 let options = FormatOptions::default();
                 if let Ok(formatter) = ArrayFormatter::try_new(array, &options) {

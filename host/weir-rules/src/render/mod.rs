@@ -3,26 +3,37 @@
 //! Nothing here evaluates SQL or reads payloads, save that `*` copies their members.
 
 mod cell;
+mod column;
 mod rows;
 mod text;
 mod time;
 
-use arrow::{
-    array::BinaryArray,
-    buffer::{Buffer, OffsetBuffer},
-};
+use datafusion_common::ScalarValue;
 
 pub(crate) use self::{
     cell::Cells,
+    column::{At, Columns, Grow, RowColumn, TextColumn},
     rows::RowForm,
     text::{TextForm, TextPiece},
 };
 
-/// More bytes than one Arrow column can hold: 2^31.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TooLarge;
+/// A literal as JSON.
+pub(crate) fn literal_json(value: &ScalarValue, is_json: bool) -> Vec<u8> {
+    let mut json = Vec::new();
+    match value.to_array() {
+        Ok(array) => Cells::new(&array, is_json).write_json(0, &mut json),
+        Err(_) => json.extend_from_slice(b"null"),
+    }
+    json
+}
 
-/// A column of the pieces of `bytes` between `offsets`, which begin with 0 and never fall.
-fn packed(bytes: Vec<u8>, offsets: Vec<i32>) -> Result<BinaryArray, TooLarge> {
-    BinaryArray::try_new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(bytes), None).map_err(|_| TooLarge)
+/// A literal as plain text; `None` if it is NULL.
+pub(crate) fn literal_text(value: &ScalarValue) -> Option<String> {
+    let cells = Cells::new(&value.to_array().ok()?, false);
+    let mut plain = Vec::new();
+    if cells.is_null(0) {
+        return None;
+    }
+    cells.write_plain(0, &mut plain);
+    String::from_utf8(plain).ok()
 }

@@ -2,45 +2,45 @@
 
 use std::collections::HashSet;
 
-use arrow::array::{ArrayRef, BinaryArray};
-
-use super::{TooLarge, cell::Cells, packed};
 use crate::extract::{Items, quote};
 
 /// Members up to which duplicates are sought by comparing each with each.
 const FEW_MEMBERS: usize = 24;
 
 /// The form of a rule's rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RowForm {
     /// The payload's members come first.
     star: bool,
     columns: Vec<Column>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Column {
     name: String,
-    /// The name in quotes with its colon.
+    /// The name in quotes with its colon, and the value if it is always the same.
     label: Box<[u8]>,
+    is_constant: bool,
     is_json: bool,
 }
 
 impl RowForm {
-    /// `columns`: names, and whether their values are JSON text.
-    pub(crate) fn new<'a>(star: bool, columns: impl Iterator<Item = (&'a str, bool)>) -> Self {
-        let columns = columns.map(|(name, is_json)| {
+    /// `columns`: names, whether their values are JSON text, and the values of constants as JSON.
+    pub(crate) fn new<'a>(star: bool, columns: impl Iterator<Item = (&'a str, bool, Option<Vec<u8>>)>) -> Self {
+        let columns = columns.map(|(name, is_json, constant)| {
             let mut label = Vec::new();
             quote(name, &mut label);
             label.push(b':');
-            Column { name: name.to_owned(), label: label.into(), is_json }
+            let is_constant = constant.is_some();
+            label.extend(constant.unwrap_or_default());
+            Column { name: name.to_owned(), label: label.into(), is_constant, is_json }
         });
         Self { star, columns: columns.collect() }
     }
 
-    /// The names of the columns.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.columns.iter().map(|column| column.name.as_str())
+    /// The columns: their names, and whether their values are JSON text.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.columns.iter().map(|column| (column.name.as_str(), column.is_json))
     }
 
     /// Whether rows are payloads as they came.
@@ -53,43 +53,27 @@ impl RowForm {
         self.star && !self.columns.is_empty()
     }
 
-    /// One object for each row. `arrays` are the values of the columns; `payload` is asked only if the rows take
-    /// members.
-    pub(crate) fn render<'a>(
-        &self,
-        rows: usize,
-        arrays: &[ArrayRef],
-        payload: impl Fn(usize) -> &'a str,
-    ) -> Result<BinaryArray, TooLarge> {
-        let cells: Vec<Cells> =
-            arrays.iter().zip(&self.columns).map(|(array, column)| Cells::new(array, column.is_json)).collect();
-        let mut bytes = Vec::with_capacity(rows * 64);
-        let mut offsets = Vec::with_capacity(rows + 1);
-        offsets.push(0);
-        for row in 0..rows {
-            bytes.push(b'{');
-            if self.star {
-                self.write_members(payload(row), row, &cells, &mut bytes);
-            } else {
-                for (column, cells) in self.columns.iter().zip(&cells) {
-                    bytes.extend_from_slice(&column.label);
-                    cells.write_json(row, &mut bytes);
-                    bytes.push(b',');
-                }
+    /// Appends one row. `payload` is what members are taken from, if they are; `value` appends the value of a column.
+    #[inline]
+    pub(crate) fn write(&self, payload: &str, value: impl Fn(usize, &mut Vec<u8>), into: &mut Vec<u8>) {
+        into.push(b'{');
+        if self.star {
+            self.write_members(payload, &value, into);
+        } else {
+            for (number, column) in self.columns.iter().enumerate() {
+                column.write(number, &value, into);
             }
-            // The last comma becomes the end.
-            match bytes.last_mut() {
-                Some(last) if *last == b',' => *last = b'}',
-                _ => bytes.push(b'}'),
-            }
-            offsets.push(i32::try_from(bytes.len()).map_err(|_| TooLarge)?);
         }
-        packed(bytes, offsets)
+        // The last comma becomes the end.
+        match into.last_mut() {
+            Some(last) if *last == b',' => *last = b'}',
+            _ => into.push(b'}'),
+        }
     }
 
     /// The payload's members in their order, of duplicates the last, those replaced that a column is named after; then
     /// the other columns.
-    fn write_members(&self, payload: &str, row: usize, cells: &[Cells], into: &mut Vec<u8>) {
+    fn write_members(&self, payload: &str, value: &impl Fn(usize, &mut Vec<u8>), into: &mut Vec<u8>) {
         let members: Vec<_> = Items::of(payload).map(|member| (member.key(), member)).collect();
         let mut later = HashSet::new();
         let mut is_last = vec![true; members.len()];
@@ -105,25 +89,33 @@ impl RowForm {
             if !is_last {
                 continue;
             }
-            let named = self.columns.iter().zip(cells).zip(&mut is_placed).find(|((column, _), _)| column.name == *key);
-            if let Some(((column, cells), is_placed)) = named {
-                into.extend_from_slice(&column.label);
-                cells.write_json(row, into);
+            let mut columns = self.columns.iter().zip(&mut is_placed).enumerate();
+            if let Some((number, (column, is_placed))) = columns.find(|(_, (column, _))| column.name == *key) {
+                column.write(number, value, into);
                 *is_placed = true;
             } else {
                 into.push(b'"');
                 into.extend_from_slice(member.raw_key().as_bytes());
                 into.extend_from_slice(b"\":");
                 into.extend_from_slice(member.value.as_bytes());
-            }
-            into.push(b',');
-        }
-        for ((column, cells), is_placed) in self.columns.iter().zip(cells).zip(is_placed) {
-            if !is_placed {
-                into.extend_from_slice(&column.label);
-                cells.write_json(row, into);
                 into.push(b',');
             }
         }
+        for (number, (column, is_placed)) in self.columns.iter().zip(is_placed).enumerate() {
+            if !is_placed {
+                column.write(number, value, into);
+            }
+        }
+    }
+}
+
+impl Column {
+    #[inline]
+    fn write(&self, number: usize, value: &impl Fn(usize, &mut Vec<u8>), into: &mut Vec<u8>) {
+        into.extend_from_slice(&self.label);
+        if !self.is_constant {
+            value(number, into);
+        }
+        into.push(b',');
     }
 }

@@ -1,71 +1,47 @@
 //! Settings with `${…}` as texts.
 
-use arrow::array::{ArrayRef, StringArray, StringBuilder};
 use weir_core::seams::SettingValue;
 
-use super::{TooLarge, cell::Cells};
-
-/// Bytes that all texts of one setting in one batch may have: an Arrow column of texts holds no more than 2^31.
-const MAX_BYTES: usize = 1 << 30;
+use super::cell::Cells;
 
 /// The form of one setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct TextForm {
     pub(crate) setting: String,
     pub(crate) pieces: Vec<TextPiece>,
     pub(crate) value: SettingValue,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 pub(crate) enum TextPiece {
+    /// What its author wrote, taken as it is.
     Literal(String),
-    /// What rules of one shape have different literals for: a column, taken as it is.
-    Varying(usize),
-    /// A computed column, guarded.
-    Computed(usize),
+    /// An expression that is always the same; `None` if that is NULL.
+    Constant(Option<String>),
+    /// A value of the rule, by number.
+    Value(usize),
 }
 
 impl TextForm {
-    /// One text for each row; NULL where a value is NULL or not allowed in such a setting.
-    pub(crate) fn render(&self, rows: usize, columns: &[ArrayRef]) -> Result<StringArray, TooLarge> {
-        let cells = |column: &usize| columns.get(*column).map_or(Cells::Null, |array| Cells::new(array, false));
-        let pieces: Vec<(&TextPiece, Cells)> = self
-            .pieces
-            .iter()
-            .map(|piece| match piece {
-                TextPiece::Literal(_) => (piece, Cells::Null),
-                TextPiece::Varying(column) | TextPiece::Computed(column) => (piece, cells(column)),
-            })
-            .collect();
-        let mut texts = StringBuilder::with_capacity(rows, rows * 32);
-        let (mut text, mut value, mut bytes) = (String::new(), Vec::new(), 0);
-        for row in 0..rows {
-            text.clear();
-            let is_whole = pieces.iter().all(|(piece, cells)| match piece {
-                TextPiece::Literal(literal) => {
-                    text.push_str(literal);
-                    true
-                }
-                TextPiece::Varying(_) | TextPiece::Computed(_) if cells.is_null(row) => false,
-                TextPiece::Varying(_) => {
-                    value.clear();
-                    cells.write_plain(row, &mut value);
-                    text.push_str(str::from_utf8(&value).unwrap_or_default());
-                    true
-                }
-                TextPiece::Computed(_) => {
-                    value.clear();
-                    cells.write_plain(row, &mut value);
-                    str::from_utf8(&value).is_ok_and(|value| self.push_guarded(value, &mut text))
-                }
-            });
-            texts.append_option(is_whole.then_some(&text));
-            bytes += text.len();
-            if bytes > MAX_BYTES {
-                return Err(TooLarge);
+    /// Appends the text of one row; false, and anything appended, if a value is NULL or not allowed in such a setting.
+    /// `value` finds the value of a number: cells and the row in them.
+    pub(crate) fn write<'a>(&self, value: impl Fn(usize) -> Option<(&'a Cells, usize)>, into: &mut String) -> bool {
+        let mut plain = Vec::new();
+        self.pieces.iter().all(|piece| match piece {
+            TextPiece::Literal(literal) => {
+                into.push_str(literal);
+                true
             }
-        }
-        Ok(texts.finish())
+            TextPiece::Constant(constant) => constant.as_ref().is_some_and(|value| self.push_guarded(value, into)),
+            TextPiece::Value(number) => {
+                let Some((cells, row)) = value(*number).filter(|(cells, row)| !cells.is_null(*row)) else {
+                    return false;
+                };
+                plain.clear();
+                cells.write_plain(row, &mut plain);
+                str::from_utf8(&plain).is_ok_and(|plain| self.push_guarded(plain, into))
+            }
+        })
     }
 
     /// Appends a value that came from a message, if such a setting may hold it.

@@ -1,5 +1,5 @@
 //! Expressions made at random: what is accepted must not fail any message, and must give a message the same row
-//! whichever others share its batch (`World::evaluate` checks that).
+//! whichever others share its batch, and whichever rules are evaluated with its own (`World::evaluate` checks that).
 
 use proptest::prelude::*;
 
@@ -201,6 +201,11 @@ fn expression(forms: &[&str], choices: &mut std::slice::Iter<'_, u8>) -> String 
     text
 }
 
+fn with_other_literals(expression: &str) -> String {
+    let others = [("(2.5)", "(-7.5)"), ("(0)", "(2)"), ("(3)", "(1)"), ("('x')", "('text')"), ("('')", "('x')")];
+    others.iter().fold(expression.to_owned(), |text, (one, other)| text.replace(one, other))
+}
+
 proptest! {
     #[test]
     fn what_is_accepted_works_for_every_message(choices in prop::collection::vec(any::<u8>(), 1..16)) {
@@ -213,10 +218,16 @@ proptest! {
             (&INTERVALS[..], "SELECT X AS x FROM '#'"),
             (&BOOLEANS[..], "SELECT a FROM '#' WHERE X"),
         ] {
-            let select = select.replace('X', &expression(forms, &mut choices.iter()));
-            // What is refused is refused when it is saved.
-            if let Ok(rows) = world.evaluate(&select) {
-                prop_assert!(!rows.contains("failed:"), "{select}: {rows}");
+            let expression = expression(forms, &mut choices.iter());
+            let one = select.replace('X', &expression);
+            // Rules that differ in literals are evaluated together.
+            let other = select.replace('X', &with_other_literals(&expression));
+            let both = format!("CREATE RULE one TO out AS {one}; CREATE RULE other TO out AS {other};");
+            for script in [one, both] {
+                // What is refused is refused when it is saved.
+                if let Ok(rows) = world.evaluate(&script) {
+                    prop_assert!(!rows.contains("failed:"), "{script}: {rows}");
+                }
             }
         }
     }

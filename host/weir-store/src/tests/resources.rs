@@ -1,6 +1,6 @@
 //! Products, devices, tokens, keys, rules, sinks, secrets, snapshots.
 
-use weir_core::{Classify, ErrorKind, Grants, seams::FieldType};
+use weir_core::{Classify, ErrorKind, Grants, TopicClass, seams::FieldType};
 
 use super::*;
 use crate::{ActionProgress, ERROR_ACTION, Progress, Role, StoreError, TOKENS_PER_DEVICE, TokenCheck};
@@ -35,6 +35,56 @@ async fn a_product_with_devices_is_not_deleted() {
     assert_eq!(error.to_string(), "product A1B2C3D4E5 still has 1 device(s): delete them first");
     store.delete_device(&device("a"), NOW).await.unwrap();
     store.delete_product(&product()).await.unwrap();
+}
+
+#[tokio::test]
+async fn topics() {
+    let (_folder, store) = fresh();
+    let class = |suffix: &str, publish, subscribe| TopicClass { suffix: suffix.parse().unwrap(), publish, subscribe };
+    assert_eq!(kind(store.create_topic(&product(), class("a", true, false), 2).await), ErrorKind::NotFound);
+    with_product(&store).await;
+    let id = product();
+    store.create_topic(&id, class("up/+", true, false), 2).await.unwrap();
+    store.create_topic(&id, class("down", false, true), 2).await.unwrap();
+    assert_eq!(kind(store.create_topic(&id, class("down", true, true), 9).await), ErrorKind::Conflict);
+    let error = store.create_topic(&id, class("more", true, true), 2).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "product A1B2C3D4E5 has 2 topic classes of its own, the most it may have: delete one first"
+    );
+    assert_eq!(error.kind(), ErrorKind::Throttled);
+    assert_eq!(store.topics(&id).await.unwrap(), [class("down", false, true), class("up/+", true, false)]);
+
+    store.change_topic(&id, class("down", true, true)).await.unwrap();
+    assert_eq!(kind(store.change_topic(&id, class("more", true, true)).await), ErrorKind::NotFound);
+    store.delete_topic(&id, &"up/+".parse().unwrap()).await.unwrap();
+    assert_eq!(kind(store.delete_topic(&id, &"up/+".parse().unwrap()).await), ErrorKind::NotFound);
+    let all = store.all_topics().await.unwrap();
+    assert_eq!(all.into_iter().collect::<Vec<_>>(), [(id.clone(), vec![class("down", true, true)])]);
+
+    store.delete_product(&id).await.unwrap();
+    with_product(&store).await;
+    assert!(store.topics(&id).await.unwrap().is_empty(), "a product made again has nothing of the old one");
+}
+
+#[tokio::test]
+async fn a_disabled_product_keeps_its_devices_out() {
+    let (_folder, store) = fresh();
+    with_product(&store).await;
+    store.create_device(&device("a"), None, NOW).await.unwrap();
+    store.set_product_enabled(&product(), false).await.unwrap();
+    assert!(!store.product(&product()).unwrap().unwrap().enabled);
+    let made = store.create_device(&device("b"), None, NOW).await.unwrap();
+    for found in [store.device(&device("a")).unwrap().unwrap(), made] {
+        assert!(found.enabled && !found.may_connect(), "{found:?}");
+    }
+    assert!(store.devices(&product(), 0, 9).await.unwrap().0.iter().all(|device| !device.product_enabled));
+    store.set_product_enabled(&product(), true).await.unwrap();
+    assert!(store.device(&device("a")).unwrap().unwrap().may_connect());
+    store.delete_device(&device("a")).await.unwrap();
+    store.delete_device(&device("b")).await.unwrap();
+    store.delete_product(&product()).await.unwrap();
+    assert_eq!(kind(store.set_product_enabled(&product(), true).await), ErrorKind::NotFound);
 }
 
 #[tokio::test]

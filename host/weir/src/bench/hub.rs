@@ -21,6 +21,13 @@ use crate::{
 };
 
 pub(super) const PRODUCT: &str = "BENCH00001";
+/// The rates that the load would be measured by, instead of the hub.
+const UNLIMITED: [&str; 4] = [
+    "limits.device_messages_per_second=0",
+    "limits.device_bytes_per_second=0",
+    "limits.connects_per_second=0",
+    "limits.connects_per_second_per_address=0",
+];
 /// Requests at once while devices are made.
 const REQUESTS: usize = 16;
 /// How long rules may take to finish what was published.
@@ -60,6 +67,10 @@ impl HubUnderTest {
             "--data",
         ]);
         command.arg(data.path());
+        // A device of the load stands for many, and sends what it can; the user's settings come after and win.
+        for unlimited in UNLIMITED {
+            command.args(["--set", unlimited]);
+        }
         for setting in settings {
             command.args(["--set", setting]);
         }

@@ -38,6 +38,9 @@ Scenarios:
   latency  one device publishes at QoS 1 to an idle hub, a rule republishes to another device;
            timed from the publish to the delivery of what the rule made
 
+The hub runs with its defaults but for the rates of devices and of connects, which are off
+(limits.device_messages_per_second and the like); --set sets anything else.
+
 Payloads are JSON of 197 bytes with 11 keys. One in ten has a temperature above 30. With
 rules, the first is SELECT temp FROM 'PRODUCT/+/event' WHERE temp > 30, republished to a
 topic that nobody subscribes to; each other has a condition of its own (other fields, other

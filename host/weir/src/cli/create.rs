@@ -1,9 +1,9 @@
-//! `weir create`: products, devices, tokens, certificates, pins, authorities, keys and secrets.
+//! `weir create`: products, topic classes, devices, tokens, certificates, pins, authorities, keys and secrets.
 
 use std::{io::Read, path::PathBuf};
 
 use serde_json::{Map, Value, json};
-use weir_core::{DeviceId, KeyName, ProductId, SecretName, TopicFilter};
+use weir_core::{DeviceId, KeyName, ProductId, SecretName, TopicFilter, TopicSuffix};
 
 use super::{
     authority::{self, AuthorityArgs},
@@ -32,6 +32,19 @@ pub(crate) enum What {
         /// Fields of its messages and their types, against which rules are checked: number, integer, text, boolean or json
         #[arg(long, value_name = "FIELD:TYPE,…", value_delimiter = ',', value_parser = parse_field)]
         schema: Vec<(String, String)>,
+    },
+    /// Add a class of topics to a product, beside control, event and data; its devices may use it at once
+    #[command(alias = "topics")]
+    Topic {
+        product: ProductId,
+        /// What follows PRODUCT/DEVICE/ in the topic; a level may be +
+        suffix: TopicSuffix,
+        /// Devices may publish to it
+        #[arg(long)]
+        publish: bool,
+        /// Devices may subscribe to it
+        #[arg(long)]
+        subscribe: bool,
     },
     /// Make a device of a product
     #[command(alias = "devices")]
@@ -95,6 +108,14 @@ pub(crate) enum What {
 pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failure> {
     match what {
         What::Product { id, name, schema } => create_product(id, name, schema, hub, out).await,
+        What::Topic { product, suffix, publish, subscribe } => {
+            let body = json!({"suffix": suffix, "publish": publish, "subscribe": subscribe});
+            let created = hub
+                .post(&["products", product.as_str(), "topics"], &body)
+                .await
+                .map_err(|failure| failure.see(&format!("weir get topics {product}")))?;
+            out.done(&created, &format!("topic class {product}/DEVICE/{suffix} created"))
+        }
         What::Device { device, certificate: false, .. } => create_device(&device, hub, out).await,
         What::Device { device, certificate: true, out: prefix } => {
             let id = device.id()?;

@@ -1,7 +1,7 @@
 //! `weir delete`: whatever can be made, and dead letters.
 
 use serde_json::{Value, json};
-use weir_core::{KeyName, ProductId, RuleName, SecretName, SinkName};
+use weir_core::{KeyName, ProductId, RuleName, SecretName, SinkName, TopicSuffix};
 
 use super::{
     certificate,
@@ -17,6 +17,9 @@ pub(crate) enum What {
     /// A product that has no devices any more
     #[command(alias = "products")]
     Product { id: ProductId },
+    /// A topic class of a product; subscriptions that rest on it end at once
+    #[command(alias = "topics")]
+    Topic { product: ProductId, suffix: TopicSuffix },
     /// A device, with its tokens and pins; the certificates that the hub issued to it are revoked
     #[command(alias = "devices")]
     Device {
@@ -84,6 +87,13 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
                 delete(hub, out, "deadletter", "deadletters", &id.to_string()).await?;
             }
             Ok(())
+        }
+        What::Topic { product, suffix } => {
+            hub.delete(&["products", product.as_str(), "topics", suffix.as_str()])
+                .await
+                .map_err(|failure| failure.see(&format!("weir get topics {product}")))?;
+            let words = format!("topic class {product}/DEVICE/{suffix} deleted");
+            out.done(&json!({"deleted": format!("{product} {suffix}")}), &words)
         }
         What::Device { device } => {
             let id = device.id()?;

@@ -7,7 +7,7 @@ use super::{device::DeviceArgs, failure::Failure, hub::Hub, output::Output};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum What {
-    /// A product and its schema
+    /// A product: its schema, its topic classes, and whether its devices may connect
     #[command(alias = "products")]
     Product { id: ProductId },
     /// An authority of a product

@@ -1,7 +1,7 @@
-//! `weir enable` and `weir disable`: rules and devices.
+//! `weir enable` and `weir disable`: rules, products and devices.
 
 use serde_json::json;
-use weir_core::RuleName;
+use weir_core::{ProductId, RuleName};
 
 use super::{device::DeviceArgs, failure::Failure, hub::Hub, output::Output};
 
@@ -10,6 +10,9 @@ pub(crate) enum What {
     /// A rule; disabled, it reads nothing and holds no messages back from deletion
     #[command(alias = "rules")]
     Rule { name: RuleName },
+    /// A product; disabled, its devices are disconnected and cannot connect, whatever is said of each
+    #[command(alias = "products")]
+    Product { id: ProductId },
     /// A device; disabled, it is disconnected and cannot connect
     #[command(alias = "devices")]
     Device {
@@ -28,6 +31,13 @@ pub(crate) async fn run(what: What, enabled: bool, hub: &Hub, out: Output) -> Re
                 .await
                 .map_err(|failure| failure.see("weir get rules"))?;
             out.done(&answer, &format!("rule {name} {state}"))
+        }
+        What::Product { id } => {
+            let answer = hub
+                .patch(&["products", id.as_str()], &json!({"enabled": enabled}))
+                .await
+                .map_err(|failure| failure.see("weir get products"))?;
+            out.done(&answer, &format!("product {id} {state}"))
         }
         What::Device { device } => {
             let id = device.id()?;

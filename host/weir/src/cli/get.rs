@@ -30,6 +30,9 @@ pub(crate) enum What {
     /// Authorities that a product registered
     #[command(visible_alias = "authority")]
     Authorities { product: ProductId },
+    /// Topic classes of a product: what its devices may use
+    #[command(visible_alias = "topic")]
+    Topics { product: ProductId },
     /// Rules, and how far their actions are
     #[command(visible_alias = "rule")]
     Rules,
@@ -62,9 +65,11 @@ pub(crate) enum What {
 pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failure> {
     match what {
         What::Products => {
-            let columns: [Column; 4] = [
+            let columns: [Column; 6] = [
                 ("ID", |product| text(product, "id")),
                 ("NAME", |product| text(product, "name")),
+                ("ENABLED", |product| yes_no(product, "enabled")),
+                ("TOPICS", own_topics),
                 ("SCHEMA", schema),
                 ("CREATED", |product| time(product, "created_at")),
             ];
@@ -116,6 +121,17 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
                 &columns,
                 "no authorities; register one: weir create authority PRODUCT --certificate ca.pem",
             )
+        }
+        What::Topics { product } => {
+            let columns: [Column; 4] = [
+                ("SUFFIX", |topic| text(topic, "suffix")),
+                ("PUBLISH", |topic| yes_no(topic, "publish")),
+                ("SUBSCRIBE", |topic| yes_no(topic, "subscribe")),
+                ("DEFAULT", |topic| yes_no(topic, "default")),
+            ];
+            let path = ["products", product.as_str(), "topics"];
+            let list = hub.get(&path).await.map_err(|failure| failure.see("weir get products"))?;
+            out.list(&list, &columns, "no topic classes")
         }
         What::Rules => {
             let columns: [Column; 8] = [
@@ -218,6 +234,13 @@ fn schema(product: &Value) -> String {
     fields.map(|(field, kind)| format!("{field}:{}", kind.as_str().unwrap_or_default())).collect::<Vec<_>>().join(",")
 }
 
+/// The suffixes that a product has beside the defaults.
+fn own_topics(product: &Value) -> String {
+    let topics = product.get("topics").and_then(Value::as_array).into_iter().flatten();
+    let own = topics.filter(|topic| topic.get("default").and_then(Value::as_bool) == Some(false));
+    own.map(|topic| text(topic, "suffix")).collect::<Vec<_>>().join(", ")
+}
+
 fn actions(rule: &Value) -> impl Iterator<Item = &Value> {
     rule.get("actions").and_then(Value::as_array).into_iter().flatten()
 }
@@ -240,6 +263,16 @@ fn sum(rule: &Value, key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_product_is_listed_with_the_topics_it_has_beside_the_defaults() {
+        let product = json!({"topics": [
+            {"suffix": "event", "default": true},
+            {"suffix": "cmd", "default": false},
+            {"suffix": "up/+", "default": false},
+        ]});
+        assert_eq!(own_topics(&product), "cmd, up/+");
+    }
 
     #[test]
     fn a_rule_is_summed_up_over_its_actions() {

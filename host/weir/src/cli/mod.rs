@@ -52,7 +52,7 @@ struct Cli {
 enum Command {
     /// Run the hub
     Serve(serve::Args),
-    /// Make a product, device, token, certificate, key or secret; pin a certificate; register an authority
+    /// Make a product, topic class, device, token, certificate, key or secret; pin a certificate; register an authority
     #[command(subcommand)]
     Create(create::What),
     /// Connect a device
@@ -60,19 +60,21 @@ enum Command {
     Device(device::What),
     /// Upload a file of rules and sinks; what is unchanged stays as it is
     Apply(apply::Args),
-    /// List products, devices, certificates, authorities, rules, sinks, keys, secrets or dead letters, or print the hub's CA
+    /// List products, topic classes, devices, certificates, authorities, rules, sinks, keys, secrets or dead letters, or
+    /// print the hub's CA
     #[command(subcommand)]
     Get(get::What),
     /// Show one product, device, authority, rule, sink or dead letter with everything known of it
     #[command(subcommand)]
     Describe(describe::What),
-    /// Delete a product, device, token, pin, authority, key, secret, rule, sink or dead letter, or revoke a certificate
+    /// Delete a product, topic class, device, token, pin, authority, key, secret, rule, sink or dead letter, or revoke a
+    /// certificate
     #[command(subcommand)]
     Delete(delete::What),
-    /// Let a rule run, or a device connect, again
+    /// Let a rule run, or a device or a product's devices connect, again
     #[command(subcommand)]
     Enable(enable::What),
-    /// Stop a rule, or keep a device out
+    /// Stop a rule, or keep a device or a product's devices out
     #[command(subcommand)]
     Disable(enable::What),
     /// Send dead letters to their action again

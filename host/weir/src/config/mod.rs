@@ -10,6 +10,7 @@ mod tests;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU16,
     path::PathBuf,
     time::Duration,
 };
@@ -23,6 +24,14 @@ pub(crate) use values::parse_duration;
 
 /// The settings, commented.
 pub(crate) const DEFAULTS: &str = include_str!("default.toml");
+
+/// Rates of `limits`, and how much may come at once at each.
+const RATES: [(&str, &str); 4] = [
+    ("limits.connects_per_second", "limits.connect_burst"),
+    ("limits.connects_per_second_per_address", "limits.connect_burst_per_address"),
+    ("limits.device_messages_per_second", "limits.device_messages_burst"),
+    ("limits.device_bytes_per_second", "limits.device_bytes_burst"),
+];
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -145,10 +154,31 @@ pub(crate) struct Limits {
     pub(crate) payload_bytes: usize,
     pub(crate) connections: usize,
     pub(crate) connections_per_address: usize,
-    pub(crate) inflight_messages: usize,
+    pub(crate) connects_per_second: u64,
+    pub(crate) connect_burst: u64,
+    pub(crate) connects_per_second_per_address: u64,
+    pub(crate) connect_burst_per_address: u64,
+    pub(crate) device_messages_per_second: u64,
+    pub(crate) device_messages_burst: u64,
+    #[serde(deserialize_with = "values::size")]
+    pub(crate) device_bytes_per_second: u64,
+    #[serde(deserialize_with = "values::size")]
+    pub(crate) device_bytes_burst: u64,
+    pub(crate) inflight_messages: NonZeroU16,
+    pub(crate) receive_maximum: NonZeroU16,
+    pub(crate) topic_aliases: u16,
+    pub(crate) sessions: usize,
+    pub(crate) sessions_per_key: usize,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) session_expiry: Duration,
     pub(crate) inbox_messages: usize,
+    #[serde(deserialize_with = "values::size")]
+    pub(crate) inbox_bytes: u64,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) inbox_age: Duration,
     pub(crate) filters_per_subscribe: usize,
     pub(crate) subscriptions: usize,
+    pub(crate) topics_per_product: usize,
     #[serde(deserialize_with = "values::duration")]
     pub(crate) handshake_timeout: Duration,
     #[serde(deserialize_with = "values::duration")]
@@ -218,9 +248,14 @@ impl Config {
         let listen = last(&["listen.address", "listen.allow_plaintext", "tls.enabled"]);
         let files = last(&["tls.certificate", "tls.private_key"]);
         let sizes = last(&["log.segment_bytes", "log.max_bytes"]);
+        let expiry = last(&["limits.session_expiry"]);
+        let rates = last(&RATES.map(|(rate, _)| rate));
+        let bursts = last(&RATES.map(|(_, burst)| burst));
         let config: Self = layers::merge(DEFAULTS, given)?;
         config.check_listen().map_err(|reason| blame(listen, "listen.address", reason))?;
         config.check_tls().map_err(|reason| blame(files, "tls.certificate", reason))?;
+        config.check_rates().map_err(|reason| blame(bursts.or(rates), "limits.connect_burst", reason))?;
+        config.check_expiry().map_err(|reason| blame(expiry, "limits.session_expiry", reason))?;
         config.check_log().map_err(|reason| blame(sizes, "log.max_bytes", reason))?;
         Ok(config)
     }
@@ -251,6 +286,28 @@ impl Config {
             return Ok(());
         }
         Err("tls.certificate and tls.private_key are given together, or neither is".to_owned())
+    }
+
+    fn check_rates(&self) -> Result<(), String> {
+        let limits = &self.limits;
+        let given = [
+            (limits.connects_per_second, limits.connect_burst),
+            (limits.connects_per_second_per_address, limits.connect_burst_per_address),
+            (limits.device_messages_per_second, limits.device_messages_burst),
+            (limits.device_bytes_per_second, limits.device_bytes_burst),
+        ];
+        match RATES.iter().zip(given).find(|(_, (rate, burst))| *rate > 0 && *burst == 0) {
+            None => Ok(()),
+            Some(((rate, burst), _)) => Err(format!("{burst} must be at least 1, or {rate} must be 0")),
+        }
+    }
+
+    fn check_expiry(&self) -> Result<(), String> {
+        // MQTT counts seconds in 32 bits, of which the highest number means for ever.
+        if self.limits.session_expiry.as_secs() < u64::from(u32::MAX) {
+            return Ok(());
+        }
+        Err("a session is kept for less than 136 years".to_owned())
     }
 
     fn check_log(&self) -> Result<(), String> {

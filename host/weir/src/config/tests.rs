@@ -144,6 +144,36 @@ fn more_certificates_are_a_list() {
 }
 
 #[test]
+fn limits_without_sense_are_refused() {
+    let set = |key: &'static str, value: &'static str| load("", &[], &[("--set", key, value)]);
+    assert_eq!(
+        set("limits.device_bytes_burst", "0").unwrap_err(),
+        "flag --set: setting limits.device_bytes_burst: limits.device_bytes_burst must be at least 1, \
+         or limits.device_bytes_per_second must be 0",
+    );
+    set("limits.device_bytes_per_second", "0").unwrap();
+    assert_eq!(
+        set("limits.session_expiry", "200 years").unwrap_err(),
+        "flag --set: setting limits.session_expiry: a session is kept for less than 136 years",
+    );
+    for key in ["limits.receive_maximum", "limits.inflight_messages"] {
+        for value in ["0", "65536"] {
+            let error = set(key, value).unwrap_err();
+            assert!(
+                error.starts_with(&format!("flag --set: setting {key}: invalid value: integer `{value}`")),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_limits_of_the_library_are_those_of_the_defaults() {
+    let config = Config::load(Overrides::default()).unwrap();
+    assert_eq!(format!("{:?}", config.client_limits()), format!("{:?}", weir_broker::Limits::default()));
+}
+
+#[test]
 fn sizes_that_contradict_each_other_are_refused() {
     fails(
         "[log]\nmax_bytes = '64 MiB'",

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use weir_broker::{Drain, Parts, Running};
-use weir_core::Policy;
 use weir_http::{Endpoint, HttpOptions};
 use weir_log::{Clock, Log, storage::fs::Folder};
 use weir_mqtt::{Admission, Transport};
@@ -100,7 +99,6 @@ impl App {
             log: log.clone(),
             store,
             clock,
-            policy: Policy::default(),
             limits: config.client_limits(),
             rules: config.rule_options(),
             language: engines::language(),

@@ -1,6 +1,6 @@
 //! Settings as the parts of the hub want them.
 
-use weir_broker::{Limits, RuleOptions};
+use weir_broker::{Limits, Rate, RuleOptions};
 use weir_http::HttpLimits;
 use weir_lake::QueryOptions;
 use weir_log::{LogOptions, SyncPolicy};
@@ -27,16 +27,28 @@ impl Config {
         }
     }
 
-    pub(super) fn client_limits(&self) -> Limits {
+    pub(crate) fn client_limits(&self) -> Limits {
         let limits = &self.limits;
         Limits {
             payload: limits.payload_bytes,
             connections: limits.connections,
             connections_per_address: limits.connections_per_address,
-            inflight: limits.inflight_messages,
+            connects: Rate::new(limits.connects_per_second, limits.connect_burst),
+            connects_per_address: Rate::new(limits.connects_per_second_per_address, limits.connect_burst_per_address),
+            device_messages: Rate::new(limits.device_messages_per_second, limits.device_messages_burst),
+            device_bytes: Rate::new(limits.device_bytes_per_second, limits.device_bytes_burst),
+            inflight: limits.inflight_messages.get(),
+            receive_maximum: limits.receive_maximum.get(),
+            topic_aliases: limits.topic_aliases,
+            sessions: limits.sessions,
+            sessions_per_key: limits.sessions_per_key,
+            session_expiry: limits.session_expiry,
             inbox_messages: limits.inbox_messages,
+            inbox_bytes: limits.inbox_bytes,
+            inbox_age: limits.inbox_age,
             filters_per_subscribe: limits.filters_per_subscribe,
             subscriptions: limits.subscriptions,
+            topics_per_product: limits.topics_per_product,
             handshake: limits.handshake_timeout,
             keep_alive: limits.keep_alive,
             write_stall: limits.write_stall,

@@ -90,7 +90,7 @@ impl Tls {
         let keys = move |identity: &str| {
             let device = store.device(&DeviceId::from_joined(identity)?);
             let device = device.inspect_err(|error| tracing::warn!(%error, "a device's key cannot be looked up"));
-            device.ok()?.filter(|device| device.enabled).map(|device| PskKey::new(device.psk))
+            device.ok()?.filter(weir_store::Device::may_connect).map(|device| PskKey::new(device.psk))
         };
         let proofs = Proofs { certificates: Some(Arc::new(trust)), keys: Some(Arc::new(keys)) };
         let options = AcceptorOptions {

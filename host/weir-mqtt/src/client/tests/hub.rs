@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use weir_broker::{Broker, Drain, Limits, Parts, RuleOptions, Running};
 use weir_core::{
-    Policy, RuleName, Timestamp,
+    RuleName, Timestamp,
     schema::Records,
     seams::{Catalog, Evaluator, Language, PeerIdentity, RuleEvaluation, SqlError},
     statement::{RuleDefinition, Statement},
@@ -85,7 +85,6 @@ impl Hub {
             log: Log::open(Arc::new(storage.clone()), options, clock.clone()).unwrap(),
             store,
             clock,
-            policy: Policy::default(),
             limits,
             rules: RuleOptions::default(),
             language: Arc::new(Silence),
