@@ -230,6 +230,11 @@ impl Delivery {
                 let all = self.sessions.slots.iter().flat_map(|(_, session)| held(session)).collect();
                 answer.send(all).unwrap_or_default();
             }
+            Request::Kept(key, answer) => {
+                let is_kept = self.sessions.get(&key).is_some_and(|session| session.kept);
+                let counts = (self.sessions.kept(), self.sessions.kept_of(key.owner()), is_kept);
+                let _unheard = answer.send(counts);
+            }
             Request::OwnedBy(owner, answer) => {
                 let sessions = self.sessions.slots.iter().map(|(_, session)| session);
                 let owned = sessions.filter(|session| session.kept && session.key.owner() == owner);

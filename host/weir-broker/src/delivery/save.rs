@@ -85,7 +85,7 @@ impl Delivery {
     pub(super) fn restore(&mut self, saved: SavedDelivery) {
         self.retained.restore(saved.retained);
         for row in saved.shared_queues {
-            let rows = decode(&row.inbox, &row.filter, row.done);
+            let rows = decode(&row.inbox, &row.filter, row.done, self.log.oldest());
             let rows: Vec<Row> = rows.into_iter().map(|saved| saved.row).collect();
             let Ok(filter) = row.filter.parse() else { continue };
             let queue = SharedQueue::restored(row.filter, self.bounds, self.metrics.clone(), rows, row.next);
@@ -110,7 +110,7 @@ impl Delivery {
             tracing::error!(session = row.key, %error, "stored subscriptions cannot be read; they are left out");
             Vec::new()
         });
-        let rows = decode(&row.inbox, &row.key, row.done);
+        let rows = decode(&row.inbox, &row.key, row.done, self.log.oldest());
         let mut ledger: Ledger = serde_json::from_str(&row.ledger).unwrap_or_default();
         // What was done after the rest was stored.
         let settled = ledger.acknowledged + ledger.expired + ledger.dropped.total();
@@ -204,8 +204,9 @@ fn encode(rows: &[SavedRow]) -> Vec<u8> {
     postcard::to_allocvec(&StoredInbox { version: VERSION, rows: rows.collect() }).unwrap_or_default()
 }
 
-/// The rows that are not done.
-fn decode(bytes: &[u8], owner: &str, done: u64) -> Vec<SavedRow> {
+/// The rows that are not done. What the log, whose oldest record is at `oldest`, has dropped since, was copied into the
+/// store before.
+fn decode(bytes: &[u8], owner: &str, done: u64, oldest: Offset) -> Vec<SavedRow> {
     let inbox = match postcard::from_bytes::<StoredInbox>(bytes) {
         Ok(inbox) if inbox.version == VERSION => inbox,
         _ => {
@@ -215,7 +216,8 @@ fn decode(bytes: &[u8], owner: &str, done: u64) -> Vec<SavedRow> {
     };
     let rows = inbox.rows.into_iter().filter(|row| row.number >= done).filter_map(|stored| {
         let identifiers = (!stored.identifiers.is_empty()).then(|| Arc::new(stored.identifiers));
-        let place = stored.offset.map_or(Place::Stored, |offset| Place::Log(Offset(offset)));
+        let in_log = stored.offset.map(Offset).filter(|offset| *offset >= oldest);
+        let place = in_log.map_or(Place::Stored, Place::Log);
         let qos = Qos::from_u8(stored.qos)?;
         let (number, size, retain) = (stored.number, stored.size, stored.retain);
         let row = Row { place, number, identifiers, size, qos, dup: stored.sent, retain };
@@ -245,12 +247,13 @@ mod tests {
             SavedRow { row: row(5, Place::Log(Offset::new(2, 12))), sent: false, received: false },
         ];
         let bytes = encode(&rows);
-        let read = decode(&bytes, "x", 4);
+        let read = decode(&bytes, "x", 4, Offset::new(2, 9));
         assert_eq!(read.len(), 2);
         assert!(matches!(read[0].row.place, Place::Stored) && read[0].sent && read[0].row.dup);
         assert!(matches!(read[1].row.place, Place::Log(offset) if offset == Offset::new(2, 12)));
         assert_eq!(read[1].row.identifiers.as_ref().unwrap().as_slice(), [7, 268_435_455]);
-        assert!(decode(&bytes, "x", 0)[0].received);
-        assert!(decode(&bytes[..7], "x", 0).is_empty());
+        assert!(decode(&bytes, "x", 0, Offset::ZERO)[0].received);
+        assert!(matches!(decode(&bytes, "x", 0, Offset::new(2, 13))[2].row.place, Place::Stored));
+        assert!(decode(&bytes[..7], "x", 0, Offset::ZERO).is_empty());
     }
 }

@@ -122,6 +122,8 @@ pub(super) struct Shared {
 pub(super) struct Sessions {
     pub(super) slots: Slab<SessionState>,
     by_key: HashMap<SessionKey, usize>,
+    /// How many are kept of each owner.
+    kept: HashMap<Box<str>, usize>,
     pub(super) shared: Slab<Shared>,
     by_filter: HashMap<SubscriptionFilter, usize>,
     /// Keys of sessions that were kept and have ended since the last step.
@@ -146,6 +148,9 @@ impl Sessions {
     /// There must be none of the same key.
     pub(super) fn insert(&mut self, state: SessionState) -> usize {
         let key = state.key.clone();
+        if state.kept {
+            *self.kept.entry(key.owner().into()).or_default() += 1;
+        }
         let place = self.slots.insert(state);
         self.by_key.insert(key, place);
         place
@@ -156,12 +161,24 @@ impl Sessions {
         self.by_key.remove(&state.key);
         if state.kept {
             self.ended.insert(state.key.as_str().to_owned());
+            if let Some(count) = self.kept.get_mut(state.key.owner()) {
+                *count -= 1;
+                if *count == 0 {
+                    self.kept.remove(state.key.owner());
+                }
+            }
         }
         Some(state)
     }
 
+    /// How many are kept in all.
     pub(super) fn kept(&self) -> usize {
-        self.slots.iter().filter(|(_, state)| state.kept).count()
+        self.kept.values().sum()
+    }
+
+    /// How many are kept of one owner.
+    pub(super) fn kept_of(&self, owner: &str) -> usize {
+        self.kept.get(owner).copied().unwrap_or(0)
     }
 
     pub(super) fn shared_place(&self, filter: &SubscriptionFilter) -> Option<usize> {

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 
 use tokio::sync::{mpsc, oneshot};
@@ -64,6 +64,8 @@ pub(crate) enum Request {
     Describe(SessionKey, oneshot::Sender<Option<Described>>),
     /// Every subscription there is.
     Subscriptions(oneshot::Sender<Vec<(SessionKey, SubscriptionFilter)>>),
+    /// How many sessions are kept in all, how many of one owner, and whether this one is.
+    Kept(SessionKey, oneshot::Sender<(usize, usize, bool)>),
     /// Sessions of one owner that are kept: a device's, or a key's.
     OwnedBy(String, oneshot::Sender<Vec<SessionKey>>),
 }
@@ -83,7 +85,6 @@ pub(crate) struct DeliveryState {
     floor: AtomicU64,
     /// What the store has is of this position.
     saved: AtomicU64,
-    pub(crate) kept_sessions: AtomicUsize,
     /// A connection's end must not wait for room in a channel.
     pub(crate) gone: parking_lot::Mutex<Vec<Gone>>,
     pub(crate) gone_notify: tokio::sync::Notify,

@@ -67,7 +67,6 @@ impl Delivery {
             self.drop_old(time);
         }
         self.metrics.kept(self.sessions.kept(), self.retained.len());
-        self.state.kept_sessions.store(self.sessions.kept(), std::sync::atomic::Ordering::Relaxed);
         self.note_progress();
         let records = self.position.0.saturating_sub(self.upkeep.saved.0);
         let waited = now.duration_since(self.upkeep.saved_at);

@@ -41,6 +41,9 @@ impl Session {
         let SessionOptions { client_id, protocol, clean_start, expiry, receive_maximum, will, peer } = options;
         let expiry = expiry.min(u32::try_from(broker.limits().session_expiry.as_secs()).unwrap_or(u32::MAX));
         let key = SessionKey::of(&principal, &client_id);
+        if expiry > 0 {
+            check_room(&broker, &key).await?;
+        }
         let registration = Registration {
             key: &key,
             principal: &principal,
@@ -114,12 +117,24 @@ fn check(broker: &Broker, principal: &Principal, options: &SessionOptions) -> Re
             return Err(SessionError::WillTooLarge { size, limit });
         }
     }
-    let limit = broker.limits().sessions;
-    let kept = broker.delivery().state.kept_sessions.load(std::sync::atomic::Ordering::Relaxed);
-    if options.expiry > 0 && kept >= limit {
-        return Err(SessionError::TooMany { limit });
-    }
     Ok(())
+}
+
+/// Whether one more session may be kept, or this one goes on.
+async fn check_room(broker: &Broker, key: &SessionKey) -> Result<(), SessionError> {
+    let asked = key.clone();
+    let counts = broker.delivery().ask(|answer| Request::Kept(asked, answer)).await;
+    let (all, of_owner, is_kept) = counts.ok_or(SessionError::Draining)?;
+    let limits = broker.limits();
+    if is_kept {
+        Ok(())
+    } else if all >= limits.sessions {
+        Err(SessionError::TooMany { limit: limits.sessions, setting: "limits.sessions" })
+    } else if of_owner >= limits.sessions_per_key {
+        Err(SessionError::TooMany { limit: limits.sessions_per_key, setting: "limits.sessions_per_key" })
+    } else {
+        Ok(())
+    }
 }
 
 type Found = (Arc<Inbox>, bool, Vec<u16>, Vec<SubscriptionFilter>);

@@ -124,8 +124,8 @@ pub enum SessionError {
     Will(#[source] Denied),
     #[error("the will's payload of {size} bytes exceeds the limit of {limit}")]
     WillTooLarge { size: usize, limit: usize },
-    #[error("the hub keeps {limit} sessions, as many as it may; end some, or raise limits.sessions")]
-    TooMany { limit: usize },
+    #[error("{limit} sessions are kept, as many as may be: end some, ask for none to be kept, or raise {setting}")]
+    TooMany { limit: usize, setting: &'static str },
     #[error("another connection of the same client came meanwhile")]
     TakenOver,
     #[error("the session cannot be written to the log: {0}")]

@@ -223,8 +223,18 @@ impl Hub {
         targets: &Targets,
         limits: Limits,
     ) -> Self {
+        Self::start_on(storage, folder, targets, limits, LogOptions::default()).await
+    }
+
+    pub(super) async fn start_on(
+        storage: &Arc<dyn Storage>,
+        folder: &Arc<TempDir>,
+        targets: &Targets,
+        limits: Limits,
+        log: LogOptions,
+    ) -> Self {
         let clock = Clock::manual(Timestamp(1_700_000_000_000));
-        let log = Log::open(Arc::clone(storage), LogOptions::default(), clock.clone()).unwrap();
+        let log = Log::open(Arc::clone(storage), log, clock.clone()).unwrap();
         let store = Store::open(folder.path()).unwrap();
         let role = Role::Administrator;
         store.import_key(&"admin".parse().unwrap(), role, "secret", clock.now()).await.unwrap();

@@ -4,13 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 use weir_core::{Envelope, Principal, Protocol, Qos};
-use weir_log::storage::{Storage, faulty::Faulty};
+use weir_log::{
+    LogOptions,
+    storage::{Storage, faulty::Faulty},
+};
 
 use super::{
     hub::{Hub, Targets, application, device, eventually},
     sessions::{deliver, hub, payloads, publish, subscribe},
 };
-use crate::{CloseReason, End, Session, SessionEvent, SessionStatus};
+use crate::{CloseReason, End, Limits, Session, SessionError, SessionEvent, SessionOptions, SessionStatus};
 
 const EVENT: &str = "A1B2C3D4E5/a/event";
 const EVENTS: &str = "A1B2C3D4E5/+/event";
@@ -306,6 +309,69 @@ async fn an_orderly_end_repeats_nothing() {
     assert!(rest.iter().all(|(_, payload, _)| payload == "2" || payload == "last"), "{rest:?}");
     assert_eq!(hub.running.broker.session_count(), 1);
     drop(session);
+    hub.running.drain(Duration::from_secs(5)).await;
+}
+
+/// The log keeps little; what waits in an inbox is copied out of it first.
+#[tokio::test]
+async fn messages_outlive_their_part_of_the_log() {
+    let (faulty, folder) = (Faulty::new(), Arc::new(TempDir::new().unwrap()));
+    let storage: Arc<dyn Storage> = Arc::new(faulty.clone());
+    let options = || LogOptions { segment_bytes: 32 << 10, retain_bytes: 64 << 10, ..LogOptions::default() };
+    let limits = || Limits { inbox_messages: 100, ..Limits::default() };
+    let hub = Hub::start_on(&storage, &folder, &Targets::default(), limits(), options()).await;
+    let mut session = hub.kept(reader(), "c").await;
+    subscribe(&mut session, EVENTS, Qos::AtLeastOnce).await.unwrap();
+    session.close(End::Lost).await;
+    for n in 0..5 {
+        acknowledged(&hub, Qos::AtLeastOnce, &format!("kept {n}")).await;
+    }
+    let log = hub.running.broker.log().clone();
+    let kept_at = log.appended();
+    // Nobody waits for these.
+    let publisher = device("b");
+    let (text, payload) = (publisher.to_string(), vec![b'x'; 2_000]);
+    for _ in 0..200 {
+        let message = Envelope::new("A1B2C3D4E5/b/data", &text, Protocol::Mqtt5, Qos::AtLeastOnce, &payload);
+        hub.running.broker.publish(&publisher, message).await.unwrap();
+    }
+    eventually("the log has dropped what was kept", || log.oldest() > kept_at).await;
+    let faulty = hub.crash(&faulty).await;
+    let storage: Arc<dyn Storage> = Arc::new(faulty.clone());
+    let hub = Hub::start_on(&storage, &folder, &Targets::default(), limits(), options()).await;
+    let mut session = hub.kept(reader(), "c").await;
+    assert!(session.is_present());
+    let expected: Vec<String> = (0..5).map(|n| format!("kept {n}")).collect();
+    assert_eq!(payloads(&mut session, 5).await, expected);
+    drop(session);
+    hub.running.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_key_keeps_as_many_sessions_as_it_may() {
+    let storage: Arc<dyn Storage> = Arc::new(Faulty::new());
+    let folder = Arc::new(TempDir::new().unwrap());
+    let limits = Limits { sessions: 3, sessions_per_key: 2, ..Limits::default() };
+    let hub = Hub::start_with(&storage, &folder, &Targets::default(), limits).await;
+    let (_one, _two) = (hub.kept(reader(), "1").await, hub.kept(reader(), "2").await);
+    let refused = |principal: Principal, client_id: &str| {
+        let options = SessionOptions {
+            client_id: client_id.to_owned(),
+            protocol: Protocol::Mqtt5,
+            clean_start: false,
+            expiry: 60,
+            receive_maximum: 1,
+            will: None,
+        };
+        let broker = hub.running.broker.clone();
+        async move { broker.open_session(principal, options).await.map(|session| session.is_present()) }
+    };
+    let full = |limit, setting| Err(SessionError::TooMany { limit, setting });
+    assert_eq!(refused(reader(), "3").await, full(2, "limits.sessions_per_key"));
+    assert_eq!(refused(reader(), "2").await, Ok(true), "one that goes on is none more");
+    let _third = hub.kept(device("a"), "c").await;
+    assert_eq!(refused(device("b"), "c").await, full(3, "limits.sessions"));
+    let _not_kept = hub.session(device("b")).await;
     hub.running.drain(Duration::from_secs(5)).await;
 }
 

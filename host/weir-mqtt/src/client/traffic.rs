@@ -7,42 +7,40 @@ use std::{convert::Infallible, pin::pin, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use weir_broker::{Broker, Outbound, PublishError, Session, SessionEvent};
-use weir_core::{Envelope, Offset, Protocol, Qos};
+use weir_broker::{Broker, CloseReason, PublishError, Session, SessionEvent};
+use weir_core::Protocol;
 
 use super::{
-    End, WILL_PATIENCE, buffers,
+    buffers,
+    end::End,
+    outgoing::Writing,
+    requests::Done,
     wire::{Turn, Wire},
 };
-use crate::{
-    codec::{Connect, Publish, Subscribe, Unsubscribe, Will},
-    connection::{Connection, Request, Sent},
-};
+use crate::{codes::Reason, connection::Connection};
 
-/// PUBACKs that may wait for the log before the client is read again.
+/// Answers that may wait for the log before the client is read again.
 const MAX_WAITING: usize = 4_096;
-/// How long a connection that ends may wait for its last PUBACKs.
+/// How long a connection that ends may wait for its last answers.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a client is kept waiting that came while the log is full, so that it does not come again at once.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// For timers that wait for nothing.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A connected client.
 #[derive(Debug)]
 pub(super) struct Client {
-    broker: Broker,
+    pub(super) broker: Broker,
     pub(super) session: Session,
-    connection: Connection,
-    protocol: Protocol,
-    client_id: Box<str>,
-    publisher: Box<str>,
-    will: Option<Will>,
-    /// Messages in the writing, and how many of them are written.
-    outgoing: Option<(Outbound, usize)>,
+    pub(super) connection: Connection,
+    pub(super) protocol: Protocol,
+    pub(super) client_id: Box<str>,
+    pub(super) publisher: Box<str>,
+    outgoing: Option<Writing>,
     /// The log has no room now: what was read waits.
     busy: bool,
     /// The client publishes too fast: what was read waits, until then.
@@ -50,7 +48,7 @@ pub(super) struct Client {
     closing: Option<Closing>,
 }
 
-/// The connection ends when the PUBACKs that wait are sent, but not before and not after these times.
+/// The connection ends when the answers that wait are sent, but not before and not after these times.
 #[derive(Debug)]
 struct Closing {
     end: End,
@@ -62,19 +60,18 @@ struct Closing {
 enum Step {
     Turn(Turn),
     Session(SessionEvent),
-    /// PUBACKs may go, or the log has room.
+    /// Answers may go, or the log has room.
     Log,
     Timer,
     Stop,
 }
 
 impl Client {
-    pub(super) fn new(broker: Broker, session: Session, connection: Connection, connect: Connect) -> Self {
+    pub(super) fn new(broker: Broker, session: Session, connection: Connection, protocol: Protocol) -> Self {
         Self {
-            protocol: connect.protocol,
+            protocol,
             client_id: session.client_id().into(),
             publisher: session.publisher().into(),
-            will: connect.will,
             broker,
             session,
             connection,
@@ -83,6 +80,14 @@ impl Client {
             paced: None,
             closing: None,
         }
+    }
+
+    /// Says why the hub closes the connection, to a client that can be told.
+    pub(super) fn farewell<S>(&mut self, reason: Reason, end: &End, wire: &mut Wire<S>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.connection.farewell(reason, &end.to_string(), wire.out());
     }
 
     /// Serves the client until its connection must be closed.
@@ -111,6 +116,11 @@ impl Client {
             if self.connection.waiting() > 0 {
                 self.connection.durable(durable.get(), wire.out());
             }
+            // The session is not asked for its next event while the client leaves unread what it was sent.
+            match self.session.closed() {
+                None | Some(CloseReason::Draining) => {}
+                Some(reason) => return Err(reason.into()),
+            }
             self.write_messages(wire);
             let now = Instant::now();
             let reading = self.may_read(wire);
@@ -136,7 +146,8 @@ impl Client {
             match step {
                 Step::Turn(Turn::Received(chunk)) => self.receive(wire, chunk).await?,
                 Step::Turn(Turn::Closed) => return Err(End::Closed),
-                Step::Session(SessionEvent::Deliver(outbound)) => self.outgoing = Some((outbound, 0)),
+                Step::Session(SessionEvent::Deliver(outbound)) => self.outgoing = Some(Writing::new(outbound)),
+                Step::Session(SessionEvent::Release(packet_ids)) => self.connection.release_again(&packet_ids),
                 Step::Session(SessionEvent::Close(reason)) => match reason.into() {
                     End::Draining => self.close(End::Draining, Duration::ZERO),
                     end => return Err(end),
@@ -197,7 +208,7 @@ impl Client {
     }
 
     /// Stops reading; what is accepted is still acknowledged.
-    fn close(&mut self, end: End, pause: Duration) {
+    pub(super) fn close(&mut self, end: End, pause: Duration) {
         let now = Instant::now();
         // What the log had no room for is not offered again.
         self.busy = false;
@@ -217,129 +228,33 @@ impl Client {
         loop {
             let rest = bytes.get(used..).unwrap_or_default();
             let received = self.connection.receive(rest, batch, now, wire.out())?;
-            if received.consumed == 0 {
+            let consumed = received.consumed;
+            if consumed == 0 {
                 break;
             }
-            if received.acknowledged > 0 {
-                self.session.acknowledged(received.acknowledged);
-            }
-            match self.publish(&received.publishes) {
-                Ok(Some(offset)) => self.connection.published(&received.publishes, offset),
-                Ok(None) => {}
-                Err(PublishError::Busy) => {
+            match self.act(wire, received).await? {
+                Done::All => used += consumed,
+                Done::OneByOne => batch = 1,
+                Done::Busy => {
                     self.busy = true;
                     break;
                 }
-                Err(PublishError::Paced { until }) if received.publishes.len() == 1 => {
+                Done::Paced(until) => {
                     self.paced = Some(until);
                     break;
                 }
-                // One of them is refused: those before it are not.
-                Err(_) if received.publishes.len() > 1 => {
-                    batch = 1;
-                    continue;
-                }
-                // 3.1.1 has no reason code for it: no PUBACK, no more reading, then close.
-                Err(PublishError::Full) => {
-                    self.close(PublishError::Full.into(), FULL_PAUSE);
-                    break;
-                }
-                // [MQTT-3.3.5-2]
-                Err(error) => return Err(error.into()),
-            }
-            used += received.consumed;
-            match received.request {
-                None | Some(Request::Connect(_)) => {}
-                Some(Request::Subscribe(subscribe)) => self.subscribe(wire, subscribe).await,
-                Some(Request::Unsubscribe(unsubscribe)) => self.unsubscribe(wire, unsubscribe).await,
-                Some(Request::Disconnect) => return Err(End::Disconnected),
+                Done::Closing => break,
             }
         }
         wire.keep(bytes, used);
         Ok(())
     }
 
-    /// Publishes a batch; `None` if there is nothing in it.
-    fn publish(&mut self, publishes: &[Publish<'_>]) -> Result<Option<Offset>, PublishError> {
-        if publishes.is_empty() {
-            return Ok(None);
-        }
-        let envelopes: Vec<Envelope<'_>> = publishes
-            .iter()
-            .map(|publish| Envelope {
-                session: Some(&self.client_id),
-                packet_id: publish.packet_id,
-                retain: publish.retain,
-                ..Envelope::new(publish.topic, &self.publisher, self.protocol, publish.qos, publish.payload)
-            })
-            .collect();
-        self.session.publish(&envelopes).map(Some)
-    }
-
-    async fn subscribe<S>(&mut self, wire: &mut Wire<S>, subscribe: Subscribe)
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let mut granted = Vec::with_capacity(subscribe.filters.len());
-        for asked in &subscribe.filters {
-            granted.push(self.session.subscribe(asked.filter.filter(), asked.qos).await.ok());
-        }
-        self.connection.subscribed(subscribe.packet_id, &granted, wire.out());
-    }
-
-    async fn unsubscribe<S>(&mut self, wire: &mut Wire<S>, unsubscribe: Unsubscribe)
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        for filter in &unsubscribe.filters {
-            self.session.unsubscribe(filter.filter()).await;
-        }
-        self.connection.unsubscribed(unsubscribe.packet_id, wire.out());
-    }
-
-    /// Writes messages, once those before are sent, up to about a chunk.
+    /// Writes messages, once those before are sent.
     fn write_messages<S: AsyncRead + AsyncWrite + Unpin>(&mut self, wire: &mut Wire<S>) {
-        let Some((outbound, written)) = &mut self.outgoing else { return };
-        if wire.unsent() > 0 {
-            return;
-        }
-        let records = &outbound.frame.records;
-        while let Some(row) = outbound.rows.get(*written) {
-            // A row of a frame is an index into arrays that are in memory.
-            let index = row.row as usize;
-            let (topic, payload) = (records.topic.value(index), records.payload.value(index));
-            match self.connection.send(topic, payload, row.qos, wire.out()) {
-                Sent::Written => {}
-                Sent::NoIdentifier => return,
-                Sent::Unwritable => {
-                    self.broker.metrics().refused_for("mqtt_deliver", "too_large");
-                    self.session.acknowledged(usize::from(row.qos > Qos::AtMostOnce));
-                }
-            }
-            *written += 1;
-            if wire.unsent() >= buffers::CHUNK {
-                return;
-            }
-        }
-        self.outgoing = None;
-    }
-
-    /// Publishes the will, if there is one, with the client's own authority.
-    pub(super) async fn publish_will(&mut self) {
-        let Some(will) = self.will.take() else { return };
-        let envelope = Envelope {
-            session: Some(&self.client_id),
-            retain: will.retain,
-            ..Envelope::new(will.topic.as_str(), &self.publisher, self.protocol, will.qos, &will.payload)
-        };
-        let publish = async {
-            while let Err(PublishError::Busy) = self.session.publish_will(envelope) {
-                self.broker.log().ready().await;
-            }
-        };
-        // A refusal is counted by the broker.
-        if timeout(WILL_PATIENCE, publish).await.is_err() {
-            self.broker.metrics().refused_for("publish", "will_timeout");
+        let Some(writing) = &mut self.outgoing else { return };
+        if wire.unsent() == 0 && writing.write(&mut self.connection, &mut self.session, wire.out()) {
+            self.outgoing = None;
         }
     }
 }

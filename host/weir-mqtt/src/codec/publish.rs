@@ -24,10 +24,18 @@ pub struct Publish<'a> {
     pub properties: PublishProperties<'a>,
 }
 
+impl Publish<'_> {
+    /// Whether a payload that is said to be text is UTF-8. If not, the message is to be refused, but not its publisher's
+    /// connection (§3.3.2.3.2).
+    pub fn is_as_said(&self) -> bool {
+        !self.properties.text || std::str::from_utf8(self.payload).is_ok()
+    }
+}
+
 /// What MQTT 5 lets a publisher say of a message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PublishProperties<'a> {
-    /// The payload is said to be text in UTF-8, and is.
+    /// The payload is said to be text in UTF-8. Whether it is, [`Publish::is_as_said`] knows.
     pub text: bool,
     /// Seconds.
     pub expiry: Option<u32>,
@@ -76,9 +84,6 @@ pub(super) fn decode(frame: Frame<'_>, protocol: Protocol) -> Result<Publish<'_>
         }
     }
     let payload = fields.rest();
-    if properties.text && std::str::from_utf8(payload).is_err() {
-        return Err(ProtocolError::PayloadFormat);
-    }
     Ok(Publish { topic, payload, qos, packet_id, retain: frame.flags & 1 != 0, dup, properties })
 }
 

@@ -1,12 +1,28 @@
+//! The rules of a connection, case by case; what is here holds for 3.1 and 3.1.1.
+
+mod arbitrary;
+mod exactly_once;
+mod five;
+
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use weir_core::{Offset, Qos};
+use weir_core::{ErrorKind, Offset, Qos};
 
 use super::*;
-use crate::ProtocolError as E;
+use crate::{
+    ProtocolError as E,
+    codec::write::{Outgoing, Unwritable},
+};
 
-const BOUNDS: Bounds = Bounds { payload: 16, filters: 4, handshake: Duration::from_secs(10) };
+const BOUNDS: Bounds = Bounds {
+    payload: 16,
+    filters: 4,
+    handshake: Duration::from_secs(10),
+    keep_alive: 60,
+    receive_maximum: 3,
+    topic_aliases: 2,
+};
 /// MQTT 3.1.1, clean, keep-alive 10 s, client id "c".
 const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\x0a\0\x01c";
 const PING: &[u8] = b"\xc0\0";
@@ -26,7 +42,7 @@ fn connected() -> (Connection, Instant) {
     let received = connection.receive(CONNECT, BATCH, now, &mut Vec::new()).unwrap();
     assert!(matches!(received.request, Some(Request::Connect(_))));
     let mut out = Vec::new();
-    connection.accepted(false, now, &mut out);
+    connection.accepted(&Accepted::default(), now, &mut out).unwrap();
     assert_eq!(out, [0x20, 2, 0, 0]);
     (connection, now)
 }
@@ -62,8 +78,6 @@ fn connect_comes_once() {
 
 #[test]
 fn other_versions_are_told_which_are_spoken() {
-    let v5 = b"\x10\x0e\0\x04MQTT\x05\x02\0\x0a\0\0\x01c";
-    assert_eq!(refused(v5), (E::Version(5), vec![0x20, 3, 0, 0x84, 0]));
     let v6 = b"\x10\x0d\0\x04MQTT\x06\x02\0\x0a\0\x01c";
     assert_eq!(refused(v6), (E::Version(6), vec![0x20, 2, 0, 1])); // [MQTT-3.1.2-2]
     let other = b"\x10\x0d\0\x04AMQP\x04\x02\0\x0a\0\x01c";
@@ -93,7 +107,7 @@ fn nothing_is_read_while_connect_is_unanswered_or_after_it_was_refused() {
     let received = connection.receive(&bytes, BATCH, now, &mut out).unwrap();
     assert_eq!(received.consumed, CONNECT.len());
     assert_eq!(connection.receive(PING, BATCH, now, &mut out).unwrap().consumed, 0);
-    connection.refused(4, &mut out);
+    connection.refused(ErrorKind::Unauthenticated, "", &mut out);
     assert_eq!(connection.receive(PING, BATCH, now, &mut out).unwrap().consumed, 0); // [MQTT-3.1.4-5]
     assert_eq!(out, [0x20, 2, 0, 4]);
 }
@@ -104,7 +118,8 @@ fn a_session_is_never_present_for_mqtt_31() {
     let mut connection = Connection::new(BOUNDS, now);
     connection.receive(b"\x10\x0f\0\x06MQIsdp\x03\x02\0\x0a\0\x01c", BATCH, now, &mut Vec::new()).unwrap();
     let mut out = Vec::new();
-    connection.accepted(true, now, &mut out);
+    let accepted = Accepted { session_present: true, ..Accepted::default() };
+    connection.accepted(&accepted, now, &mut out).unwrap();
     assert_eq!(out, [0x20, 2, 0, 0]);
 }
 
@@ -116,7 +131,7 @@ fn publishes_of_one_read_come_as_one_batch() {
     let received = connection.receive(&bytes, BATCH, now, &mut out).unwrap();
     let payloads: Vec<_> = received.publishes.iter().map(|publish| publish.payload).collect();
     assert_eq!(payloads, [&b"a"[..], b"", b"b"]);
-    assert_eq!((received.acknowledged, out.len()), (0, 0), "nobody was sent message 1, and the ping waits its turn");
+    assert_eq!((&received.acknowledged[..], out.len()), (&[1][..], 0), "the ping waits its turn");
 
     let rest = &bytes[received.consumed..];
     let received = connection.receive(rest, BATCH, now, &mut out).unwrap();
@@ -173,13 +188,6 @@ fn a_payload_is_bounded() {
 }
 
 #[test]
-fn qos_2_is_not_supported() {
-    let (mut connection, now) = connected();
-    let error = connection.receive(b"\x34\x05\0\x01t\0\x01", BATCH, now, &mut Vec::new()).unwrap_err();
-    assert_eq!(error, E::ExactlyOnce);
-}
-
-#[test]
 fn a_publish_is_acknowledged_when_it_is_durable_and_in_order() {
     let (mut connection, now) = connected();
     let publish = |connection: &mut Connection, bytes: &[u8], offset| {
@@ -214,37 +222,18 @@ fn a_repeated_publish_is_published_and_acknowledged_again() {
 }
 
 #[test]
-fn messages_at_qos_1_have_identifiers_of_their_own() {
-    let (mut connection, now) = connected();
-    let mut out = Vec::new();
-    assert_eq!(connection.send("t", b"a", Qos::AtLeastOnce, &mut out), Sent::Written);
-    assert_eq!(connection.send("t", b"b", Qos::AtLeastOnce, &mut out), Sent::Written);
-    assert_eq!(connection.send("t", b"c", Qos::AtMostOnce, &mut out), Sent::Written);
-    assert_eq!(out, b"\x32\x06\0\x01t\0\x01a\x32\x06\0\x01t\0\x02b\x30\x04\0\x01tc"); // [MQTT-2.3.1-4], [MQTT-2.3.1-5]
-
-    // In any order; one that was acknowledged before is nobody's.
-    let acks = b"\x40\x02\0\x02\x40\x02\0\x02\x40\x02\0\x01";
-    assert_eq!(connection.receive(acks, BATCH, now, &mut Vec::new()).unwrap().acknowledged, 2);
-}
-
-#[test]
-fn identifiers_are_not_reused_while_they_are_in_flight() {
-    let mut inflight = Inflight::default();
-    assert_eq!(inflight.take(), Some(1)); // Never 0 [MQTT-2.3.1-1].
-    for id in 2..=65_535 {
-        inflight.last = id;
-        inflight.used.push_back(id);
-    }
-    assert_eq!(inflight.take(), None);
-    assert!(inflight.release(500));
-    assert_eq!((inflight.take(), inflight.take()), (Some(500), None));
-
+fn messages_are_sent_as_the_session_says() {
     let (mut connection, _) = connected();
-    connection.inflight = inflight;
-    assert_eq!(connection.send("t", b"", Qos::AtLeastOnce, &mut Vec::new()), Sent::NoIdentifier);
-    connection.inflight.release(7);
-    assert_eq!(connection.send(&"t".repeat(70_000), b"", Qos::AtLeastOnce, &mut Vec::new()), Sent::Unwritable);
-    assert_eq!(connection.send("t", b"", Qos::AtLeastOnce, &mut Vec::new()), Sent::Written, "7 is free again");
+    let mut out = Vec::new();
+    let mut send = |message: Outgoing<'_>| connection.send(&message, &mut out);
+    assert_eq!(send(Outgoing { dup: true, ..Outgoing::new("t", b"a", Qos::AtLeastOnce, 1) }), Ok(()));
+    assert_eq!(send(Outgoing { retain: true, ..Outgoing::new("t", b"b", Qos::ExactlyOnce, 513) }), Ok(()));
+    // What 3.1.1 has no place for is left out.
+    let message = Outgoing { expiry: Some(7), topic_alias: Some(1), ..Outgoing::new("t", b"c", Qos::AtMostOnce, 0) };
+    assert_eq!(send(message), Ok(()));
+    let long = "t".repeat(70_000);
+    assert_eq!(send(Outgoing::new(&long, b"", Qos::AtLeastOnce, 2)), Err(Unwritable::Format));
+    assert_eq!(out, b"\x3a\x06\0\x01t\0\x01a\x35\x06\0\x01t\x02\x01b\x30\x04\0\x01tc");
 }
 
 #[test]
@@ -254,10 +243,11 @@ fn a_refused_filter_gets_0x80_in_its_place() {
     let received = connection.receive(bytes, BATCH, now, &mut Vec::new()).unwrap();
     let Some(Request::Subscribe(subscribe)) = received.request else { panic!() };
     let mut out = Vec::new();
-    connection.subscribed(subscribe.packet_id, &[None, Some(Qos::AtLeastOnce)], &mut out);
+    let granted = [Err(ErrorKind::Forbidden), Ok(Qos::AtLeastOnce)];
+    connection.subscribed(subscribe.packet_id, &granted, &mut out).unwrap();
     assert_eq!(out, [0x90, 4, 0, 5, 0x80, 1]); // [MQTT-3.8.4-1], [MQTT-3.8.4-5]
     out.clear();
-    connection.unsubscribed(6, &mut out);
+    connection.unsubscribed(6, &[true, false], &mut out).unwrap();
     assert_eq!(out, [0xb0, 2, 0, 6]); // [MQTT-3.10.4-4]
 }
 
@@ -268,7 +258,8 @@ fn disconnect_ends_the_reading() {
     let received = connection.receive(&bytes, BATCH, now, &mut Vec::new()).unwrap();
     assert!(received.request.is_none(), "what was published before goes first");
     let received = connection.receive(&bytes[received.consumed..], BATCH, now, &mut Vec::new()).unwrap();
-    assert!(matches!(received.request, Some(Request::Disconnect)));
+    let leave = Leave { with_will: false, session_expiry: None };
+    assert!(matches!(received.request, Some(Request::Disconnect(found)) if found == leave));
     assert_eq!(connection.receive(PING, BATCH, now, &mut Vec::new()).unwrap().consumed, 0); // [MQTT-3.14.4-2]
     assert_eq!(connection.deadline(), None);
 }
@@ -303,7 +294,7 @@ fn without_keep_alive_a_client_may_be_silent() {
     let now = Instant::now();
     let mut connection = Connection::new(BOUNDS, now);
     connection.receive(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c", BATCH, now, &mut Vec::new()).unwrap();
-    connection.accepted(false, now, &mut Vec::new());
+    connection.accepted(&Accepted::default(), now, &mut Vec::new()).unwrap();
     assert_eq!(connection.deadline(), None);
 }
 

@@ -176,6 +176,9 @@ pub(crate) struct Limits {
     pub(crate) inbox_bytes: u64,
     #[serde(deserialize_with = "values::duration")]
     pub(crate) inbox_age: Duration,
+    pub(crate) retained_messages: usize,
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) retained_bytes: usize,
     pub(crate) filters_per_subscribe: usize,
     pub(crate) subscriptions: usize,
     pub(crate) topics_per_product: usize,

@@ -46,6 +46,8 @@ impl Config {
             inbox_messages: limits.inbox_messages,
             inbox_bytes: limits.inbox_bytes,
             inbox_age: limits.inbox_age,
+            retained_messages: limits.retained_messages,
+            retained_bytes: limits.retained_bytes,
             filters_per_subscribe: limits.filters_per_subscribe,
             subscriptions: limits.subscriptions,
             topics_per_product: limits.topics_per_product,

@@ -171,8 +171,12 @@ fn malformed_publishes_of_5_are_refused() {
     refused_5(&packet(0x30, b"\0\x01a"), E::Malformed("PUBLISH")); // No properties are said to be none.
     refused_5(&packet(0x30, b"\0\x01a\x05\x02"), E::Malformed("PUBLISH"));
     refused_5(&publish_5("a+", b"", b""), E::Topic(TopicError::Wildcard)); // [MQTT5-3.3.2-2]
-    refused_5(&publish_5("a", b"\x01\x01", b"\xff"), E::PayloadFormat); // §3.3.2.3.2
-    assert!(decode_as(Protocol::Mqtt5, &publish_5("a", b"\x01\0", b"\xff")).is_ok());
+    // §3.3.2.3.2: for the connection to refuse, which goes on.
+    for (said, as_said) in [(b"\x01\x01", false), (b"\x01\0", true)] {
+        let bytes = publish_5("a", said, b"\xff");
+        let Ok(Packet::Publish(publish)) = decode_as(Protocol::Mqtt5, &bytes) else { panic!("{said:?}") };
+        assert_eq!(publish.is_as_said(), as_said);
+    }
     refused_5(&packet(0x36, b"\0\x01a\0\x01\0"), E::Qos); // [MQTT5-3.3.1-4]
     refused_5(&packet(0x38, b"\0\x01a\0"), E::DupWithoutQos); // [MQTT5-3.3.1-2]
     refused_5(&packet(0x32, b"\0\x01a\0\0\0"), E::PacketIdZero); // [MQTT5-2.2.1-3]
