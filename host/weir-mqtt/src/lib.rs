@@ -28,6 +28,7 @@ pub mod codes;
 pub mod connection;
 mod error;
 mod listener;
+mod refusals;
 
 pub use admission::Admission;
 pub use error::ProtocolError;

@@ -1,17 +1,18 @@
 //! Accepting connections, plain or encrypted. What arrives on one is [`client`]'s, which is the same for any kind of stream.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use weir_broker::{Broker, Drain};
 use weir_core::{DeviceId, seams::PeerIdentity};
-use weir_tls::{AcceptError, Acceptor, Peer};
+use weir_tls::{Acceptor, Peer};
 
 use crate::{
     admission::{Admission, Place},
     client,
+    refusals::Refusals,
 };
 
 /// How long to wait when no connection can be accepted, as when the process has no file descriptors left.
@@ -31,6 +32,7 @@ pub enum Transport {
 ///
 /// Listeners that share `admission` share its limits.
 pub async fn serve(listener: TcpListener, transport: Transport, admission: Admission, broker: Broker, drain: Drain) {
+    let refusals = Refusals::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -50,7 +52,8 @@ pub async fn serve(listener: TcpListener, transport: Transport, admission: Admis
                                 drain.spawn("mqtt connection", Box::pin(task));
                             }
                             Transport::Tls(acceptor) => {
-                                let task = encrypted(stream, acceptor, broker, stop, place);
+                                let (address, refusals) = (peer.ip(), refusals.clone());
+                                let task = encrypted(stream, address, acceptor, refusals, broker, stop, place);
                                 drain.spawn("mqtt over tls connection", Box::pin(task));
                             }
                         }
@@ -70,8 +73,15 @@ pub async fn serve(listener: TcpListener, transport: Transport, admission: Admis
 }
 
 /// The handshake, and then the same as without one.
-async fn encrypted(stream: TcpStream, acceptor: Acceptor, broker: Broker, stop: CancellationToken, place: Place) {
-    let address = stream.peer_addr().map(|address| address.ip().to_string()).unwrap_or_default();
+async fn encrypted(
+    stream: TcpStream,
+    address: IpAddr,
+    acceptor: Acceptor,
+    refusals: Refusals,
+    broker: Broker,
+    stop: CancellationToken,
+    place: Place,
+) {
     let accepted = tokio::select! {
         biased;
         () = stop.cancelled() => return,
@@ -81,11 +91,7 @@ async fn encrypted(stream: TcpStream, acceptor: Acceptor, broker: Broker, stop: 
         Ok((stream, peer)) => client::run(stream, identity(peer), broker, stop, place).await,
         Err(error) => {
             broker.metrics().refused_for("mqtt_tls", error.reason());
-            match error {
-                // Somebody has to make another certificate, and must be told why.
-                AcceptError::Certificate { .. } => tracing::info!(%error, %address, "a tls handshake failed"),
-                error => tracing::debug!(%error, %address, "a tls handshake failed"),
-            }
+            refusals.tell(&error, address);
         }
     }
 }
