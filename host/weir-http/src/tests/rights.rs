@@ -269,7 +269,7 @@ async fn a_new_key_works_within_its_grants() {
     hub.end().await;
 }
 
-fn certified(hub: &TestHub, fingerprint: u8, voucher: Voucher) -> Session {
+async fn certified(hub: &TestHub, fingerprint: u8, voucher: Voucher) -> Session {
     let device: DeviceId = "A1B2C3D4E5/dev_01".parse().unwrap();
     let print = |byte| Fingerprint::new([byte; 32]);
     let certificate = CertificateIdentity {
@@ -279,7 +279,7 @@ fn certified(hub: &TestHub, fingerprint: u8, voucher: Voucher) -> Session {
         anchor: Some(Fingerprint::new(*b"an anchor that all letters share")),
         between: Box::new([print(0x62)]),
     };
-    session_by(hub, Principal::Device(device), PeerIdentity::Certificate(Arc::new(certificate)))
+    session_by(hub, Principal::Device(device), PeerIdentity::Certificate(Arc::new(certificate))).await
 }
 
 fn of_product() -> Voucher {
@@ -297,12 +297,12 @@ async fn an_authority_taken_away_takes_its_sessions_along() {
     assert_eq!(hub.ask("POST", authorities, register("a", &Value::Null)).await.status, StatusCode::BAD_REQUEST);
     assert_eq!(hub.ask("POST", authorities, register("a", &json!("x"))).await.status, StatusCode::BAD_REQUEST);
     // Nobody vouches yet.
-    ends_as_disabled(&mut certified(&hub, 1, of_product())).await;
+    ends_as_disabled(&mut certified(&hub, 1, of_product()).await).await;
     let first = hub.get_json("POST", authorities, register("a", &code)).await;
     assert_eq!((&first["proved"], &first["subject"]), (&json!(true), &json!("CN=letters")));
     assert_eq!(hub.ask("POST", authorities, register("a", &code)).await.status, StatusCode::CONFLICT);
     hub.get_json("POST", authorities, r#"{"certificate":"b","trusted":true}"#).await;
-    let mut session = certified(&hub, 1, of_product());
+    let mut session = certified(&hub, 1, of_product()).await;
     let shown = hub.get_json("GET", DEVICE, "").await["session"]["certificate"].clone();
     assert_eq!(shown, json!("01".repeat(32)));
 
@@ -325,7 +325,7 @@ async fn a_revoked_certificate_ends_what_came_by_it_or_below_it() {
     let revoke = async |name: &str| hub.ask("DELETE", &format!("/v1/certificates/{name}"), "").await.status;
     let issued = hub.get_json("POST", &format!("{DEVICE}/certificates"), r#"{"expires_in":60}"#).await;
     assert_eq!(issued["serial"], "01");
-    let mut session = certified(&hub, 0xf1, Voucher::Hub);
+    let mut session = certified(&hub, 0xf1, Voucher::Hub).await;
     assert_eq!(revoke("02").await, StatusCode::NOT_FOUND);
     assert_eq!(revoke(&"33".repeat(32)).await, StatusCode::OK);
     assert_eq!(revoke("nonsense").await, StatusCode::BAD_REQUEST);
@@ -338,12 +338,12 @@ async fn a_revoked_certificate_ends_what_came_by_it_or_below_it() {
     assert_eq!(listed["items"][0]["revoked_at"], START.0);
 
     // One between it and its authority.
-    let mut session = certified(&hub, 2, Voucher::Hub);
+    let mut session = certified(&hub, 2, Voucher::Hub).await;
     assert_eq!(revoke(&"62:".repeat(32)[..95]).await, StatusCode::OK);
     ends_as_disabled(&mut session).await;
     drop(session);
     // And none by it opens any more, though its handshake may be over.
-    ends_as_disabled(&mut certified(&hub, 2, Voucher::Hub)).await;
+    ends_as_disabled(&mut certified(&hub, 2, Voucher::Hub).await).await;
     hub.end().await;
 }
 
@@ -352,12 +352,12 @@ async fn a_pin_ends_sessions_by_other_certificates_and_its_end_those_by_it() {
     let hub = TestHub::start().await;
     let pin = |letter: &str| format!("{DEVICE}/pins/{}", letter.repeat(32));
     assert_eq!(hub.ask("DELETE", &pin("70"), "").await.status, StatusCode::NO_CONTENT);
-    let by_password = device_session(&hub);
+    let by_password = device_session(&hub).await;
     let pinned = hub.get_json("POST", &format!("{DEVICE}/pins"), r#"{"certificate":"q"}"#).await;
     assert_eq!(pinned["fingerprint"], "71".repeat(32));
     assert_eq!(by_password.closed(), None);
     drop(by_password);
-    let mut session = certified(&hub, 0x71, Voucher::Pin);
+    let mut session = certified(&hub, 0x71, Voucher::Pin).await;
     let other = json!({ "fingerprint": "72".repeat(32) }).to_string();
     hub.get_json("POST", &format!("{DEVICE}/pins"), other.clone()).await;
     assert_eq!(hub.ask("POST", &format!("{DEVICE}/pins"), other).await.status, StatusCode::CONFLICT);
@@ -369,7 +369,7 @@ async fn a_pin_ends_sessions_by_other_certificates_and_its_end_those_by_it() {
 
     // What else the hub believes is good again when there are no pins, and no more when there is one.
     assert_eq!(hub.ask("DELETE", &pin("72"), "").await.status, StatusCode::NO_CONTENT);
-    let mut session = certified(&hub, 5, Voucher::Hub);
+    let mut session = certified(&hub, 5, Voucher::Hub).await;
     assert_eq!(session.closed(), None);
     hub.get_json("POST", &format!("{DEVICE}/pins"), r#"{"certificate":"q"}"#).await;
     ends_as_disabled(&mut session).await;

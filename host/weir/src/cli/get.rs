@@ -1,7 +1,7 @@
 //! `weir get`: lists, and what clients must trust.
 
 use serde_json::{Value, json};
-use weir_core::{ProductId, RuleName};
+use weir_core::{DeviceId, ProductId, RuleName};
 
 use super::{
     failure::Failure,
@@ -95,17 +95,13 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
             ];
             let empty = "no certificates; make one: weir create certificate PRODUCT DEVICE";
             let of = of.join("/");
-            let path = match of.split_once('/') {
-                Some(_) => {
-                    let id = super::device::parse_device(&of)?;
-                    ["products", id.product.as_str(), "devices", id.device.as_str(), "certificates"]
-                        .map(str::to_owned)
-                        .to_vec()
-                }
-                None => ["products", &of, "certificates"].map(str::to_owned).to_vec(),
+            let list = if of.contains('/') {
+                let DeviceId { product, device } = super::device::parse_device(&of)?;
+                pages(&["products", product.as_str(), "devices", device.as_str(), "certificates"], hub).await?
+            } else {
+                pages(&["products", &of, "certificates"], hub).await?
             };
-            let path: Vec<&str> = path.iter().map(String::as_str).collect();
-            out.list(&pages(&path, hub).await?, &columns, empty)
+            out.list(&list, &columns, empty)
         }
         What::Authorities { product } => {
             let columns: [Column; 4] = [
