@@ -9,7 +9,10 @@ mod harness;
 
 mod applications;
 mod authentication;
+mod chaos;
+mod conformance;
 mod errors;
+mod interop;
 mod isolation;
 mod kills;
 mod outage;

@@ -66,7 +66,8 @@ async fn a_message_keeps_its_properties() {
     reader.send(&subscribe_5(b"\x0b\x2a", "#", 1)).await;
     reader.expect(b"\x90\x04\0\x01\0\x01").await;
     let mut device = hub.modern_device(b"").await;
-    let properties = b"\x02\0\0\0\x3c\x08\0\x01r\x09\0\x02\0\xff\x03\0\x01j\x26\0\x01k\0\x01v\x26\0\x01k\0\x01w";
+    let properties =
+        b"\x01\x01\x02\0\0\0\x3c\x08\0\x01r\x09\0\x02\0\xff\x03\0\x01j\x26\0\x01k\0\x01v\x26\0\x01k\0\x01w";
     device.send(&publish_5(0x32, EVENT, Some(1), properties, b"hi")).await;
     device.expect(b"\x40\x02\0\x01").await;
     let sent = [&properties[..], b"\x0b\x2a"].concat(); // [MQTT5-3.3.4-3]
