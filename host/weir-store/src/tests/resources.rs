@@ -81,8 +81,8 @@ async fn a_disabled_product_keeps_its_devices_out() {
     assert!(store.devices(&product(), 0, 9).await.unwrap().0.iter().all(|device| !device.product_enabled));
     store.set_product_enabled(&product(), true).await.unwrap();
     assert!(store.device(&device("a")).unwrap().unwrap().may_connect());
-    store.delete_device(&device("a")).await.unwrap();
-    store.delete_device(&device("b")).await.unwrap();
+    store.delete_device(&device("a"), NOW).await.unwrap();
+    store.delete_device(&device("b"), NOW).await.unwrap();
     store.delete_product(&product()).await.unwrap();
     assert_eq!(kind(store.set_product_enabled(&product(), true).await), ErrorKind::NotFound);
 }
