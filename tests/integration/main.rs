@@ -24,3 +24,4 @@ mod shutdown;
 mod story;
 mod tls;
 mod webhook;
+mod websocket;

@@ -4,8 +4,9 @@
 //! table from error kinds to codes ([`codes`]). It decides nothing about authority, limits of sessions or routing: the
 //! broker does, and keeps sessions, with their packet identifiers, between connections.
 //!
-//! Connections are plain, or encrypted by `weir_tls`. A device that the handshake has proved, by certificate or by
-//! pre-shared key, is not asked for a password; whoever comes without either shows one, as on a plain connection.
+//! Connections are plain, or encrypted by `weir_tls`, and on ports of their own by WebSocket over either. A device that
+//! the handshake has proved, by certificate or by pre-shared key, is not asked for a password; whoever comes without
+//! either shows one, as on a plain connection.
 //!
 //! Where the specifications leave a choice:
 //! * Enhanced authentication is refused with reason code 0x8C: there is no method that the hub knows.
@@ -28,7 +29,9 @@ pub mod connection;
 mod error;
 mod listener;
 mod refusals;
+mod websocket;
 
 pub use admission::Admission;
 pub use error::ProtocolError;
 pub use listener::{Transport, serve};
+pub use websocket::WebSocketOptions;

@@ -82,8 +82,8 @@ impl Hub {
         let port = |listener: &str| endpoints[listener].as_str().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
         self.mqtt_port = port("mqtt");
         self.mqtts_port = port("mqtts");
-        self.ws_port = endpoints["ws"].as_str().map_or(0, |_| port("ws"));
-        self.wss_port = endpoints["wss"].as_str().map_or(0, |_| port("wss"));
+        self.ws_port = port("ws");
+        self.wss_port = port("wss");
         self.key = fs::read_to_string(self.data().join("admin.key")).unwrap().trim_end().to_owned();
         let healthy =
             || self.client.get(format!("{}/healthz", self.http)).send().ok()?.status().is_success().then_some(());
@@ -270,6 +270,7 @@ fn spawn(folder: &Path, settings: &[String], powerloss: Option<&Powerloss>) -> C
     clear_settings(&mut command);
     command.arg("serve").arg("--data").arg(&data).args(["--set", "listen.mqtt_port=0"]);
     command.args(["--set", "tls.mqtt_port=0", "--set", "admin.port=0"]);
+    command.args(["--set", "listen.ws_port=0", "--set", "tls.ws_port=0"]);
     for setting in settings {
         command.args(["--set", setting]);
     }

@@ -81,6 +81,8 @@ async fn a_token_connects_its_device_until_it_expires() {
         "host": "127.0.0.1",
         "port": 1883,
         "tls": { "host": "hub.example.org", "port": 8883 },
+        "ws": { "host": "127.0.0.1", "port": 8081 },
+        "wss": { "host": "hub.example.org", "port": 8443 },
         "username": "A1B2C3D4E5/dev_01",
         "password": password,
         "client_id": "A1B2C3D4E5dev_01",

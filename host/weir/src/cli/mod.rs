@@ -182,6 +182,8 @@ mod tests {
             "weir delete certificate f1 f2",
             "weir --server http://h:1 --key a:b get rules",
             "weir get rules --server http://h:1 --key a:b",
+            "weir bench --scenario fan-in,fan-out --qos 0,2 --broker mosquitto -o json",
+            "weir bench connections --count 9 --tls --ws --subscribe",
             "weir serve --mqtt-port 0 --set log.sync=never --data /x",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -192,6 +194,8 @@ mod tests {
             "weir replay deadletters",
             "weir create product --schema temp",
             "weir pub t",
+            "weir bench --qos 3",
+            "weir bench connections --psk --tls",
             "weir create device A1B2C3D4E5/d --out d",
             "weir create pin A1B2C3D4E5/d",
             "weir create pin A1B2C3D4E5/d --certificate c --fingerprint f",
