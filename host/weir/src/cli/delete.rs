@@ -3,7 +3,14 @@
 use serde_json::{Value, json};
 use weir_core::{KeyName, ProductId, RuleName, SecretName, SinkName, TopicSuffix};
 
-use super::{device::DeviceArgs, failure::Failure, hub::Hub, output::Output};
+use super::{
+    certificate,
+    device::DeviceArgs,
+    failure::Failure,
+    hub::Hub,
+    output::Output,
+    pin::{self, UnpinArgs},
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum What {
@@ -13,7 +20,7 @@ pub(crate) enum What {
     /// A topic class of a product; subscriptions that rest on it end at once
     #[command(alias = "topics")]
     Topic { product: ProductId, suffix: TopicSuffix },
-    /// A device, with its tokens
+    /// A device, with its tokens and pins; the certificates that the hub issued to it are revoked
     #[command(alias = "devices")]
     Device {
         #[command(flatten)]
@@ -25,6 +32,21 @@ pub(crate) enum What {
         #[command(flatten)]
         device: DeviceArgs,
     },
+    /// Revoke certificates for ever, each by its SHA-256 fingerprint or, if the hub issued it, by its serial number
+    #[command(alias = "certificates")]
+    Certificate {
+        #[arg(required = true, value_name = "FINGERPRINT|SERIAL")]
+        names: Vec<String>,
+    },
+    /// A pin of a device; without any, the device accepts again what authorities signed
+    #[command(alias = "pins")]
+    Pin {
+        #[command(flatten)]
+        args: UnpinArgs,
+    },
+    /// An authority of a product: nobody gets in any more by what it signed
+    #[command(alias = "authorities")]
+    Authority { product: ProductId, fingerprint: String },
     /// A key
     #[command(alias = "keys")]
     Key { name: KeyName },
@@ -52,6 +74,14 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
         What::Secret { name } => delete(hub, out, "secret", "secrets", name.as_str()).await,
         What::Rule { name } => delete(hub, out, "rule", "rules", name.as_str()).await,
         What::Sink { name } => delete(hub, out, "sink", "sinks", name.as_str()).await,
+        What::Certificate { names } => certificate::revoke(&names, hub, out).await,
+        What::Pin { args } => pin::delete(&args, hub, out).await,
+        What::Authority { product, fingerprint } => {
+            hub.delete(&["products", product.as_str(), "authorities", &fingerprint])
+                .await
+                .map_err(|failure| failure.see(&format!("weir get authorities {product}")))?;
+            out.done(&json!({"deleted": fingerprint}), &format!("authority {fingerprint} of product {product} deleted"))
+        }
         What::Deadletter { ids } => {
             for id in ids {
                 delete(hub, out, "deadletter", "deadletters", &id.to_string()).await?;
