@@ -367,7 +367,7 @@ impl Client {
         if publish.qos > 0 {
             self.unanswered += 1;
             if self.version == Version::V5 && self.unanswered > self.receive_maximum.into() {
-                // [MQTT-3.3.4-9]
+                // [MQTT5-3.3.4-9]
                 model.notice(&self.name, format!("{} unanswered messages", self.unanswered));
             }
         }

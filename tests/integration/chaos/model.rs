@@ -10,7 +10,7 @@
 //! * **Order** ([MQTT-4.6.0-6]): first deliveries of one publisher's messages of one topic and QoS come as they were sent.
 //! * **Nobody gets what they did not ask for**: nothing for a filter that was never subscribed, or that was unsubscribed
 //!   before the message was sent, or subscribed after the message had been acknowledged.
-//! * A message comes as it was sent, at the lower of both QoS ([MQTT-3.8.4-8] of 5), and a session once granted is there
+//! * A message comes as it was sent, at the lower of both QoS [MQTT5-3.8.4-8], and a session once granted is there
 //!   when its client returns.
 //!
 //! While an unsubscription is on its way, its filter's messages may arrive or not: the standard lets a server stop at once.
