@@ -9,6 +9,7 @@ use std::{
 use tokio::{sync::oneshot, time::Instant};
 use weir_core::{Offset, SubscriptionFilter, Timestamp};
 use weir_log::Record;
+use weir_store::DoneMarks;
 
 use super::{
     Delivery,
@@ -168,7 +169,16 @@ impl Delivery {
 
     /// Stores how far clients have come, which is little, and often: after a crash they get again what is newer.
     fn note_progress(&mut self) {
-        let Ok(permit) = self.work.try_reserve() else { return };
+        let work = self.work.clone();
+        let Ok(permit) = work.try_reserve() else { return };
+        let (sessions, shared_queues) = self.progress();
+        if !sessions.is_empty() || !shared_queues.is_empty() {
+            permit.send(Work::Done(sessions, shared_queues));
+        }
+    }
+
+    /// Sessions and shared subscriptions that have come further since the last call, and how far.
+    fn progress(&mut self) -> (DoneMarks, DoneMarks) {
         let (mut sessions, mut shared_queues) = (Vec::new(), Vec::new());
         for (_, session) in &mut self.sessions.slots {
             let done = if session.kept { session.inbox.done_mark() } else { session.done };
@@ -186,15 +196,15 @@ impl Delivery {
                 shared_queues.push((shared.queue.name.clone(), done));
             }
         }
-        if !sessions.is_empty() || !shared_queues.is_empty() {
-            permit.send(Work::Done(sessions, shared_queues));
-        }
+        (sessions, shared_queues)
     }
 
     fn save(&mut self, now: Instant) {
         // While the last step is still being stored, this one waits.
         let work = self.work.clone();
         let Ok(permit) = work.try_reserve() else { return };
+        // Whatever has come further is part of the step.
+        let _marks = self.progress();
         permit.send(Work::Step(Box::new(self.capture())));
         self.upkeep.saved_at = now;
         self.upkeep.saved = self.position;
@@ -204,6 +214,7 @@ impl Delivery {
     /// Stores everything, at the end.
     pub(super) async fn finish(mut self) {
         self.let_go();
+        let _marks = self.progress();
         let step = Box::new(self.capture());
         // Its answer comes when the store has it; nobody is left to send more.
         if self.work.send(Work::Step(step)).await.is_err() {

@@ -137,3 +137,59 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(rows: &[(u64, Qos)]) -> Queue {
+        let mut queue = Queue::default();
+        for (number, qos) in rows {
+            let place = Place::Log(Offset(100 + number));
+            queue.push(Row {
+                place,
+                number: *number,
+                identifiers: None,
+                size: 10,
+                qos: *qos,
+                dup: false,
+                retain: false,
+            });
+        }
+        queue
+    }
+
+    fn numbers(queue: &Queue) -> Vec<(u64, Qos)> {
+        queue.rows().map(|row| (row.number, row.qos)).collect()
+    }
+
+    #[test]
+    fn a_number_that_is_not_there_takes_no_other_with_it() {
+        let rows = [(3, Qos::AtLeastOnce), (5, Qos::AtMostOnce), (5, Qos::ExactlyOnce), (6, Qos::ExactlyOnce)];
+        let mut queue = queue(&rows);
+        for absent in [0, 2, 4, 7] {
+            assert!(queue.take(absent).is_none());
+        }
+        assert_eq!((numbers(&queue), queue.bytes()), (rows.to_vec(), 40));
+        assert_eq!(
+            queue.take(5).map(|row| row.qos),
+            Some(Qos::ExactlyOnce),
+            "the one at QoS 0 has no number of its own"
+        );
+        assert_eq!(queue.bytes(), 30);
+    }
+
+    #[test]
+    fn what_comes_back_comes_before_what_was_later() {
+        let mut queue = queue(&[(3, Qos::AtLeastOnce), (4, Qos::AtMostOnce), (4, Qos::AtLeastOnce)]);
+        let first = queue.pop().unwrap();
+        queue.pop().unwrap();
+        let second = queue.pop().unwrap();
+        assert!(queue.pop().is_none());
+        queue.put_back(second);
+        queue.put_back(first);
+        assert_eq!(numbers(&queue), [(3, Qos::AtLeastOnce), (4, Qos::AtLeastOnce)]);
+        assert_eq!(queue.retain(|row| row.number == 4), 1);
+        assert_eq!(queue.bytes(), 10);
+    }
+}
