@@ -13,6 +13,7 @@ pub mod policy;
 pub mod principal;
 pub mod schema;
 pub mod seams;
+pub mod shadow;
 pub mod statement;
 pub mod subscription;
 pub mod topic;
@@ -20,7 +21,7 @@ pub mod trie;
 
 pub use envelope::{Envelope, OwnedMessage, Protocol, Qos, Timestamp};
 pub use error::{Classify, ErrorKind};
-pub use ids::{DeviceId, DeviceName, KeyName, ProductId, RuleName, SecretName, SinkName, TopicSuffix};
+pub use ids::{DeviceId, DeviceName, KeyName, ProductId, RuleName, SecretName, ShadowName, SinkName, TopicSuffix};
 pub use offset::Offset;
 pub use policy::{Access, Denied, Policy, TopicClass};
 pub use principal::{Grants, Principal};
