@@ -18,6 +18,7 @@ use crate::{
     policy::KnownTopic,
     presence::Presence,
     session::{Connections, SessionKey},
+    shadow::ShadowHandle,
 };
 
 /// What keeps a part of the hub from working until it is started again, told by the part.
@@ -42,6 +43,7 @@ pub(crate) struct Inner {
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) connections: Connections,
     pub(crate) delivery: DeliveryHandle,
+    pub(crate) shadows: ShadowHandle,
     pub(crate) rules: RuleRuntime,
     pub(crate) presence: Presence,
     pub(crate) ailment: Ailment,
@@ -253,6 +255,10 @@ impl Broker {
 
     pub(crate) fn delivery(&self) -> &DeliveryHandle {
         &self.0.delivery
+    }
+
+    pub(crate) fn shadows(&self) -> &ShadowHandle {
+        &self.0.shadows
     }
 
     pub(crate) fn presence(&self) -> &Presence {

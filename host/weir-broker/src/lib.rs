@@ -24,6 +24,7 @@ mod policy;
 mod presence;
 mod rules;
 mod session;
+mod shadow;
 mod tail;
 
 #[cfg(test)]
@@ -44,4 +45,5 @@ pub use session::{
     CloseReason, End, RetainHandling, Session, SessionError, SessionEvent, SessionOptions, SessionStatus,
     SubscribeError, Subscription, Will,
 };
+pub use shadow::{Shadow, ShadowError, ShadowUpdate};
 pub use tail::Tail;

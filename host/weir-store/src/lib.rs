@@ -1,4 +1,4 @@
-//! What the hub knows beside the log: products, devices, tokens, keys, rules, sinks, secrets, and how far each reader
+//! What the hub knows beside the log: products, devices, tokens, keys, rules, sinks, secrets, shadows, and how far each reader
 //! of the log has come. One SQLite database in the data folder.
 //!
 //! Promises: a write that was answered is on disk; a write happens whole or not at all; a format newer than this build
@@ -19,6 +19,7 @@ mod progress;
 mod row;
 mod rules;
 mod secrets;
+mod shadows;
 mod sinks;
 mod snapshots;
 mod store;
@@ -39,6 +40,7 @@ pub use products::{NewProduct, Product};
 pub use progress::{ActionLedger, ActionProgress, ERROR_ACTION, Progress, SavedProgress};
 pub use rules::{NewRule, RuleRow, RuleVersion};
 pub use secrets::SecretRow;
+pub use shadows::{ShadowRow, ShadowStep};
 pub use sinks::SinkRow;
 pub use snapshots::Snapshot;
 pub use store::{Store, StoreOptions};

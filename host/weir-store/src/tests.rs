@@ -3,6 +3,7 @@
 mod opening;
 mod progress;
 mod resources;
+mod shadows;
 mod writing;
 
 use tempfile::TempDir;
