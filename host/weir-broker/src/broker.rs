@@ -17,6 +17,7 @@ use crate::{
     ingress::Ingress,
     policy::KnownTopic,
     presence::Presence,
+    services::Calls,
     session::{Connections, SessionKey},
     shadow::ShadowHandle,
 };
@@ -44,6 +45,7 @@ pub(crate) struct Inner {
     pub(crate) connections: Connections,
     pub(crate) delivery: DeliveryHandle,
     pub(crate) shadows: ShadowHandle,
+    pub(crate) calls: Arc<Calls>,
     pub(crate) rules: RuleRuntime,
     pub(crate) presence: Presence,
     pub(crate) ailment: Ailment,
@@ -259,6 +261,10 @@ impl Broker {
 
     pub(crate) fn shadows(&self) -> &ShadowHandle {
         &self.0.shadows
+    }
+
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.0.calls
     }
 
     pub(crate) fn presence(&self) -> &Presence {

@@ -23,6 +23,7 @@ pub mod pipeline;
 mod policy;
 mod presence;
 mod rules;
+mod services;
 mod session;
 mod shadow;
 mod tail;
@@ -41,6 +42,7 @@ pub use outbound::{Outbound, OutboundRow};
 pub use pace::{Bucket, Rate};
 pub use pipeline::{Parts, Running, StartError};
 pub use rules::{ActionStatus, Applied, ApplyError, Change, ReplayError, RuleOptions, RuleRuntime, RuleStatus};
+pub use services::{CallAnswer, CallError};
 pub use session::{
     CloseReason, End, RetainHandling, Session, SessionError, SessionEvent, SessionOptions, SessionStatus,
     SubscribeError, Subscription, Will,

@@ -55,6 +55,8 @@ pub struct Limits {
     pub shadow_names: usize,
     /// Bytes of memory for shadows that were used lately, about. Beyond it they are read from the store again.
     pub shadow_cache: usize,
+    /// Calls to devices that wait for their answers.
+    pub calls: usize,
     /// Time from accepting a connection to its CONNECT.
     pub handshake: Duration,
     /// Silence after which the operating system probes a connection whose client promised no keep-alive, or a longer one.
@@ -91,6 +93,7 @@ impl Default for Limits {
             shadow_bytes: 16 << 10,
             shadow_names: 32,
             shadow_cache: 64 << 20,
+            calls: 1_000,
             handshake: Duration::from_secs(10),
             keep_alive: Duration::from_secs(900),
             write_stall: Duration::from_secs(30),

@@ -48,6 +48,7 @@ use crate::{
     policy::PolicyInForce,
     presence::presence,
     rules::{Floors, Head, Shared, Table},
+    services::{Calls, Services},
     session::Connections,
     shadow::ShadowParts,
 };
@@ -140,6 +141,8 @@ impl Parts {
         .map_err(StartError::Shadows)?;
 
         let epoch = log.epoch();
+        let calls = Arc::new(Calls::new(epoch, limits.calls));
+        let services = Services::new(&log, &clock, &metrics, &calls);
         let ingress = Ingress { log: log.clone(), policy: policy.clone(), limits, metrics: metrics.clone() };
         let kinds = targets(Arc::new(LogPublisher { ingress: ingress.clone() }));
 
@@ -164,6 +167,8 @@ impl Parts {
         let head = Head::new(shared, store.clone(), Floors::of(&delivery, &shadows), ailment.clone(), position);
         rules_drain.spawn("rules", head.run(rules_drain.clone()));
 
+        rules_drain.spawn("services of devices", services.run(rules_drain.clone()));
+
         // Ends with the rules, after the front-ends: the last to go are told, too.
         let (presence, reporter) = presence(log, clock.clone(), metrics);
         rules_drain.spawn("presence", reporter.run(rules_drain.clone()));
@@ -177,6 +182,7 @@ impl Parts {
             connections: Connections::new(epoch),
             delivery,
             shadows,
+            calls,
             rules: runtime,
             presence,
             ailment,

@@ -2,6 +2,7 @@
 //!
 //! Times are milliseconds since 1970, offsets decimal numbers; a list is `{"items":[…],"total":n}`.
 
+mod call;
 mod certificates;
 mod dead_letters;
 mod devices;
@@ -11,6 +12,7 @@ mod publish;
 mod query;
 mod rules;
 mod secrets;
+mod shadows;
 mod sinks;
 mod status;
 mod tail;
@@ -34,6 +36,8 @@ pub(crate) fn routes() -> Vec<Route> {
         sinks::routes(),
         dead_letters::routes(),
         query::routes(),
+        shadows::routes(),
+        call::routes(),
         tail::routes(),
         publish::routes(),
         status::routes(),
