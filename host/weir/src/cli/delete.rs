@@ -3,7 +3,13 @@
 use serde_json::{Value, json};
 use weir_core::{KeyName, ProductId, RuleName, SecretName, SinkName, TopicSuffix};
 
-use super::{device::DeviceArgs, failure::Failure, hub::Hub, output::Output};
+use super::{
+    device::DeviceArgs,
+    failure::Failure,
+    hub::Hub,
+    output::Output,
+    shadow::{self, Which},
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum What {
@@ -24,6 +30,15 @@ pub(crate) enum What {
     Token {
         #[command(flatten)]
         device: DeviceArgs,
+    },
+    /// A shadow: what is reported and desired; its version goes on
+    #[command(alias = "shadows")]
+    Shadow {
+        #[command(flatten)]
+        which: Which,
+        /// Only if the shadow is at this version
+        #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+        version: u64,
     },
     /// A key
     #[command(alias = "keys")]
@@ -72,6 +87,7 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
                 .map_err(|failure| failure.see(&format!("weir get devices {}", id.product)))?;
             out.done(&json!({"deleted": id.to_string()}), &format!("device {id} deleted"))
         }
+        What::Shadow { which, version } => shadow::delete(&which, version, hub, out).await,
         What::Token { device } => {
             let id = device.id()?;
             let answer = hub

@@ -3,6 +3,7 @@
 //! Commands decide nothing: what is allowed, valid or known is the hub's to say.
 
 mod apply;
+mod call;
 mod certificate;
 mod completion;
 mod create;
@@ -18,6 +19,8 @@ pub(crate) mod output;
 mod publish;
 mod query;
 mod replay;
+mod set;
+mod shadow;
 mod status;
 mod subscribe;
 mod tail;
@@ -58,13 +61,16 @@ enum Command {
     Device(device::What),
     /// Upload a file of rules and sinks; what is unchanged stays as it is
     Apply(apply::Args),
-    /// List products, topic classes, devices, rules, sinks, keys, secrets or dead letters, or print the hub's CA
+    /// Change a shadow
+    #[command(subcommand)]
+    Set(set::What),
+    /// List products, topic classes, devices, shadows, rules, sinks, keys, secrets or dead letters, or print the hub's CA
     #[command(subcommand)]
     Get(get::What),
-    /// Show one product, device, rule, sink or dead letter with everything known of it
+    /// Show one product, device, shadow, rule, sink or dead letter with everything known of it
     #[command(subcommand)]
     Describe(describe::What),
-    /// Delete a product, topic class, device, token, key, secret, rule, sink or dead letter
+    /// Delete a product, topic class, device, token, shadow, key, secret, rule, sink or dead letter
     #[command(subcommand)]
     Delete(delete::What),
     /// Let a rule run, or a device or a product's devices connect, again
@@ -76,6 +82,8 @@ enum Command {
     /// Send dead letters to their action again
     #[command(subcommand)]
     Replay(replay::What),
+    /// Send a device something and wait for its answer
+    Call(call::Args),
     /// Publish a message by MQTT, as a device or an application
     Pub(publish::Args),
     /// Subscribe by MQTT, as a device or an application, and print what comes
@@ -112,6 +120,8 @@ fn run(command: Command, target: &Target, out: Output) -> Result<(), Failure> {
         Command::Create(what) => wait(create::run(what, &target.hub()?, out)),
         Command::Device(what) => wait(device::run(what, &target.hub()?, out)),
         Command::Apply(args) => wait(apply::run(args, &target.hub()?, out)),
+        Command::Set(what) => wait(set::run(what, &target.hub()?, out)),
+        Command::Call(args) => wait(call::run(args, &target.hub()?, out)),
         Command::Get(what) => wait(get::run(what, &target.hub()?, out)),
         Command::Describe(what) => wait(describe::run(what, &target.hub()?, out)),
         Command::Delete(what) => wait(delete::run(what, &target.hub()?, out)),
@@ -165,6 +175,13 @@ mod tests {
             "weir create certificate A1B2C3D4E5 dev --out dev --valid-for 1year",
             "weir create device A1B2C3D4E5/dev --certificate --out dev",
             "weir get ca",
+            "weir get shadow A1B2C3D4E5 dev",
+            "weir describe shadow A1B2C3D4E5/dev --name fw",
+            "weir set shadow A1B2C3D4E5 dev --desired {\"fw\":\"1.2\"} --version 3 --name fw",
+            "weir set shadow A1B2C3D4E5/dev --reported null --replace",
+            "weir delete shadow A1B2C3D4E5 dev --version 3",
+            "weir call A1B2C3D4E5 dev on? --timeout 5s",
+            "weir call A1B2C3D4E5/dev on?",
             "weir --server http://h:1 --key a:b get rules",
             "weir get rules --server http://h:1 --key a:b",
             "weir serve --mqtt-port 0 --set log.sync=never --data /x",
@@ -177,6 +194,10 @@ mod tests {
             "weir replay deadletters",
             "weir create product --schema temp",
             "weir pub t",
+            "weir set shadow A1B2C3D4E5 dev",
+            "weir set shadow A1B2C3D4E5 dev --desired {",
+            "weir set shadow A1B2C3D4E5 dev --desired 1",
+            "weir call A1B2C3D4E5/dev",
             "weir create device A1B2C3D4E5/d --out d",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_err();
