@@ -71,6 +71,7 @@ fn serve(folder: &str, arguments: &[&str]) -> Output {
     let mut command = std::process::Command::new("timeout");
     command.arg("20").arg(program()).args(["serve", "--data", folder]);
     command.args(["--set", "listen.mqtt_port=0", "--set", "tls.mqtt_port=0", "--set", "admin.port=0"]);
+    command.args(["--set", "listen.ws_port=0", "--set", "tls.ws_port=0"]);
     command.args(arguments).current_dir(root()).output().unwrap()
 }
 
@@ -86,6 +87,8 @@ fn a_hub_that_cannot_start_says_why() {
     fails(&serve(path, &["--set", "log.snyc=never"]), 2, &["log.snyc", "log.sync"]);
     fails(&serve(path, &["--set", "log.sync=sometimes"]), 2, &["log.sync", "sometimes"]);
     fails(&serve(path, &["--mqtts-port", &port]), 1, &[&port, "in use", "TLS"]);
+    fails(&serve(path, &["--ws-port", &port]), 1, &[&port, "in use", "WebSocket"]);
+    fails(&serve(path, &["--wss-port", &port]), 1, &[&port, "in use", "secure WebSocket"]);
     fails(&serve(path, &["--listen", "0.0.0.0", "--set", "tls.enabled=false"]), 2, &["--allow-plaintext"]);
     fails(&serve(path, &["--name", "not a host"]), 1, &["listen.name", "not a host"]);
 }

@@ -9,7 +9,10 @@ mod harness;
 
 mod applications;
 mod authentication;
+mod chaos;
+mod conformance;
 mod errors;
+mod interop;
 mod isolation;
 mod kills;
 mod outage;
@@ -21,3 +24,4 @@ mod shutdown;
 mod story;
 mod tls;
 mod webhook;
+mod websocket;

@@ -111,6 +111,7 @@ fn after<'t>(text: &'t str, heading: &str) -> Vec<&'t str> {
     text.lines().filter_map(|line| line.trim().strip_prefix(heading)).map(str::trim).collect()
 }
 
+// [MQTT-7.0.0-2]: clients that know nothing of Weir.
 #[test]
 fn the_readme_tells_the_truth() {
     let hub = Hub::start();

@@ -5,6 +5,7 @@
 #![cfg(test)]
 
 mod arrows;
+mod conformance;
 mod dependencies;
 mod licence;
 mod metadata;

@@ -33,12 +33,12 @@ fn files() -> Vec<PathBuf> {
     found
 }
 
-fn rust_files() -> impl Iterator<Item = (PathBuf, String)> {
+pub(crate) fn rust_files() -> impl Iterator<Item = (PathBuf, String)> {
     let rust = files().into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
     rust.map(|path| (path.clone(), std::fs::read_to_string(&path).unwrap()))
 }
 
-fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     path.strip_prefix(root()).unwrap().display().to_string()
 }
 
@@ -65,7 +65,7 @@ fn declared_type(line: &str) -> Option<&str> {
 }
 
 /// Every fault at once, so that one run tells all.
-fn none(faults: impl Iterator<Item = String>) {
+pub(crate) fn none(faults: impl Iterator<Item = String>) {
     let faults: Vec<_> = faults.collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

@@ -147,6 +147,10 @@ impl Broker {
         let asked = key.clone();
         let described = self.delivery().ask(|answer| Request::Describe(asked, answer)).await??;
         let connected = self.connections().about(&key);
+        if connected.is_none() && !described.kept {
+            // It ends with its connection, which Delivery is about to be told.
+            return None;
+        }
         let dropped = described.ledger.dropped.total();
         Some(SessionStatus {
             client_id: described.client_id,

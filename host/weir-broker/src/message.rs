@@ -39,6 +39,7 @@ struct Stored<'a> {
     correlation: Option<&'a [u8]>,
     user_properties: Option<&'a str>,
     payload: &'a [u8],
+    text: bool,
 }
 
 impl KeptMessage {
@@ -88,6 +89,7 @@ impl KeptMessage {
             correlation: message.correlation.as_deref(),
             user_properties: message.user_properties.as_deref(),
             payload: &message.payload,
+            text: message.text,
         };
         // Nothing in it can fail to be written to memory.
         postcard::to_allocvec(&stored).unwrap_or_default()
@@ -101,6 +103,7 @@ impl KeptMessage {
             OwnedMessage::new(stored.topic.parse().ok()?, Qos::from_u8(stored.qos)?, stored.payload.to_vec());
         message.retain = stored.retain;
         message.expiry = stored.expiry;
+        message.text = stored.text;
         message.content_type = stored.content_type.map(str::to_owned);
         message.response_topic = stored.response_topic.map(str::to_owned);
         message.correlation = stored.correlation.map(<[u8]>::to_vec);

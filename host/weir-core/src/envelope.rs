@@ -115,6 +115,8 @@ pub struct Envelope<'a> {
     /// The rule that made it, if one did.
     pub origin: Option<&'a str>,
     pub payload: &'a [u8],
+    /// The publisher says that the payload is text in UTF-8 (MQTT 5 §3.3.2.3.2).
+    pub text: bool,
 }
 
 impl<'a> Envelope<'a> {
@@ -136,6 +138,7 @@ impl<'a> Envelope<'a> {
             hop: 0,
             origin: None,
             payload,
+            text: false,
         }
     }
 }
@@ -154,6 +157,8 @@ pub struct OwnedMessage {
     pub correlation: Option<Vec<u8>>,
     /// As in [`Envelope::user_properties`].
     pub user_properties: Option<String>,
+    /// As in [`Envelope::text`].
+    pub text: bool,
 }
 
 impl OwnedMessage {
@@ -169,6 +174,7 @@ impl OwnedMessage {
             response_topic: None,
             correlation: None,
             user_properties: None,
+            text: false,
         }
     }
 
@@ -184,6 +190,7 @@ impl OwnedMessage {
             response_topic: message.response_topic.map(str::to_owned),
             correlation: message.correlation.map(<[u8]>::to_vec),
             user_properties: message.user_properties.map(str::to_owned),
+            text: message.text,
         }
     }
 
@@ -196,6 +203,7 @@ impl OwnedMessage {
             response_topic: self.response_topic.as_deref(),
             correlation: self.correlation.as_deref(),
             user_properties: self.user_properties.as_deref(),
+            text: self.text,
             ..Envelope::new(self.topic.as_str(), publisher, protocol, self.qos, &self.payload)
         }
     }

@@ -83,8 +83,12 @@ pub static RECORD_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         field("hop", DataType::UInt8, false),
         field("origin", DataType::Utf8, true),
         field("payload", DataType::Binary, false),
+        field("text", DataType::Boolean, true),
     ]))
 });
+
+/// Columns that were added after the first release: segments from before lack them, and are read as if they were NULL.
+pub const ADDED_COLUMNS: [&str; 1] = ["text"];
 
 /// A batch that does not have the columns of [`RECORD_SCHEMA`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -117,6 +121,8 @@ pub struct Records {
     pub hop: UInt8Array,
     pub origin: StringArray,
     pub payload: BinaryArray,
+    /// Whether the publisher said that the payload is text.
+    pub text: BooleanArray,
 }
 
 impl Records {
@@ -159,6 +165,7 @@ impl Records {
             hop: self.hop.value(row),
             origin: optional_text(&self.origin, row),
             payload: self.payload.value(row),
+            text: self.text.is_valid(row) && self.text.value(row),
         }
     }
 }
@@ -188,6 +195,7 @@ impl TryFrom<&RecordBatch> for Records {
             hop: primitive::<UInt8Type>(batch, "hop")?,
             origin: utf8(batch, "origin")?,
             payload: binary(batch, "payload")?,
+            text: column(batch, "text", DataType::Boolean, |array| array.as_boolean_opt().cloned())?,
         })
     }
 }

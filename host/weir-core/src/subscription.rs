@@ -46,7 +46,7 @@ impl FromStr for SubscriptionFilter {
             TopicError::MultiLevel | TopicError::SingleLevel if !is_group(shared) => TopicError::Share,
             error => error,
         })?;
-        // [MQTT-4.8.2-1], [MQTT-4.8.2-2]
+        // [MQTT5-4.8.2-1], [MQTT5-4.8.2-2]
         let (group, filter) = shared.split_once('/').ok_or(TopicError::Share)?;
         if !is_group(group) {
             return Err(TopicError::Share);
@@ -118,9 +118,9 @@ mod tests {
     fn malformed_shares_are_refused() {
         for (text, error) in [
             ("$share/", TopicError::Share),
-            ("$share//a", TopicError::Share),   // [MQTT-4.8.2-1]
-            ("$share/g", TopicError::Share),    // [MQTT-4.8.2-2]
-            ("$share/g+/a", TopicError::Share), // [MQTT-4.8.2-2]
+            ("$share//a", TopicError::Share),   // [MQTT5-4.8.2-1]
+            ("$share/g", TopicError::Share),    // [MQTT5-4.8.2-2]
+            ("$share/g+/a", TopicError::Share), // [MQTT5-4.8.2-2]
             ("$share/+/a", TopicError::Share),
             ("$share/#", TopicError::Share),
             ("$share/#/a", TopicError::Share),

@@ -6,10 +6,19 @@ use serde::Serialize;
 use weir_core::{DeviceId, Timestamp, seams::QueryEngine};
 
 /// Where devices reach a listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Endpoint {
     pub host: String,
     pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
 }
 
 /// The hub's own certificate authority, as far as the API hands out what it makes.
@@ -54,6 +63,10 @@ pub struct HttpOptions {
     pub mqtt: Endpoint,
     /// The encrypted listener, if there is one.
     pub mqtts: Option<Endpoint>,
+    /// The listener for WebSockets.
+    pub ws: Endpoint,
+    /// The encrypted listener for WebSockets, if there is one.
+    pub wss: Option<Endpoint>,
     pub authority: Arc<dyn CertificateAuthority>,
     /// The version of the program, for `/v1/status`.
     pub version: &'static str,
@@ -65,6 +78,8 @@ impl fmt::Debug for HttpOptions {
         f.debug_struct("HttpOptions")
             .field("mqtt", &self.mqtt)
             .field("mqtts", &self.mqtts)
+            .field("ws", &self.ws)
+            .field("wss", &self.wss)
             .field("version", &self.version)
             .field("limits", &self.limits)
             .finish_non_exhaustive()

@@ -80,6 +80,11 @@ impl Admission {
         }))
     }
 
+    /// Connections that are open.
+    pub fn open(&self) -> usize {
+        self.0.open.lock().total
+    }
+
     /// A place for a connection from `address`, or none, counted, where a limit is reached.
     pub(crate) fn admit(&self, address: IpAddr) -> Option<Place> {
         self.admit_at(address, Instant::now())

@@ -181,8 +181,6 @@ pub fn violation_reason(error: ProtocolError) -> Reason {
         | E::ConnectRepeated => Reason::Protocol,
         E::TooLarge { .. } => Reason::PacketTooLarge,
         E::TooManyFilters { .. } => Reason::QuotaExceeded,
-        // Said to no client of MQTT 5 but by a hub that does not serve QoS 2.
-        E::ExactlyOnce => Reason::Implementation,
         E::PayloadFormat => Reason::PayloadFormatInvalid,
         E::TopicAlias => Reason::TopicAliasInvalid,
         E::ReceiveMaximum => Reason::ReceiveMaximumExceeded,
@@ -232,6 +230,36 @@ mod tests {
             0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8b, 0x8d, 0x8e, 0x8f, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
         ];
         check("DISCONNECT", disconnect_reason, &disconnect); // [MQTT5-3.14.2-1]
+    }
+
+    #[test]
+    fn violations_have_the_reason_that_the_specification_names() {
+        use ProtocolError as E;
+        for (error, reason) in [
+            (E::Malformed("PUBLISH"), 0x81),                             // [MQTT5-4.13.1-1]
+            (E::Property { packet: "PUBLISH", identifier: 0x11 }, 0x81), // §2.2.2.2
+            (E::Qos, 0x81),                                              // [MQTT5-3.3.1-4]
+            (E::Flags { kind: 8, flags: 0 }, 0x81),                      // [MQTT5-3.8.1-1]
+            (E::PropertyRepeated { identifier: 0x11 }, 0x82),            // §3.1.2.11.2
+            (E::PropertyValue { identifier: 0x21 }, 0x82),               // §3.1.2.11.3
+            (E::ServerProperty { identifier: 0x0b }, 0x82),              // [MQTT5-3.3.4-6]
+            (E::TopicMissing, 0x82),                                     // §3.3.2.1
+            (E::SharedNoLocal, 0x82),                                    // [MQTT5-3.8.3-4]
+            (E::ConnectRepeated, 0x82),                                  // [MQTT5-3.1.0-2]
+            (E::NoFilters, 0x82),                                        // [MQTT5-3.8.3-2]
+            (E::Version(6), 0x84),                                       // [MQTT5-3.1.2-2]
+            (E::AuthenticationMethod, 0x8c),                             // [MQTT5-4.12.0-1]
+            (E::KeepAlive, 0x8d),                                        // [MQTT5-3.1.2-22]
+            (E::ReceiveMaximum, 0x93),                                   // §3.3.4
+            (E::TopicAlias, 0x94),                                       // [MQTT5-3.3.2-8]
+            (E::TooLarge { size: 2, limit: 1 }, 0x95),                   // §3.2.2.3.6
+            (E::PayloadFormat, 0x99),                                    // §3.3.2.3.2
+        ] {
+            assert_eq!(violation_reason(error) as u8, reason, "{error}");
+        }
+        assert_eq!(connack_of_violation(E::Version(3)), Some(1)); // [MQTT-3.1.2-2]
+        assert_eq!(connack_of_violation(E::ClientId), Some(2)); // [MQTT-3.1.3-8]
+        assert_eq!(connack_of_violation(E::Malformed("CONNECT")), None);
     }
 
     #[test]

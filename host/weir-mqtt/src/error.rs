@@ -64,8 +64,6 @@ pub enum ProtocolError {
     Authentication,
     #[error("DISCONNECT asks to keep a session that CONNECT did not ask to keep")]
     SessionExpiry,
-    #[error("QoS 2 is not supported")]
-    ExactlyOnce,
     #[error("the first packet is not CONNECT")]
     ConnectExpected,
     #[error("CONNECT was sent twice")]
@@ -111,7 +109,6 @@ impl ProtocolError {
             Self::AuthenticationMethod => "authentication_method",
             Self::AuthenticationData | Self::Authentication => "authentication",
             Self::SessionExpiry => "session_expiry",
-            Self::ExactlyOnce => "qos2_unsupported",
             Self::ConnectExpected => "connect_expected",
             Self::ConnectRepeated => "connect_repeated",
             Self::ProtocolName => "protocol_name",

@@ -1,17 +1,22 @@
-//! Accepting connections, plain or encrypted. What arrives on one is [`client`]'s, which is the same for any kind of stream.
+//! Accepting connections: plain or encrypted, MQTT at once or by WebSocket. What arrives on one is [`client`]'s, which is
+//! the same for any kind of stream.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
 use tokio_util::sync::CancellationToken;
 use weir_broker::{Broker, Drain};
 use weir_core::{DeviceId, seams::PeerIdentity};
-use weir_tls::{Acceptor, Peer};
+use weir_tls::{Acceptor, Peer, TlsStream};
 
 use crate::{
     admission::{Admission, Place},
-    client,
+    client, websocket,
+    websocket::WebSocketOptions,
 };
 
 /// How long to wait when no connection can be accepted, as when the process has no file descriptors left.
@@ -24,6 +29,10 @@ pub enum Transport {
     Plain,
     /// A handshake of TLS, by certificate or by pre-shared key.
     Tls(Acceptor),
+    /// A request for a WebSocket.
+    WebSocket(Arc<WebSocketOptions>),
+    /// A handshake of TLS, and then a request for a WebSocket.
+    SecureWebSocket(Acceptor, Arc<WebSocketOptions>),
 }
 
 /// Serves MQTT until `drain` tells it to end. The connections end by the same `drain`, in their own tasks:
@@ -42,18 +51,8 @@ pub async fn serve(listener: TcpListener, transport: Transport, admission: Admis
                 let Some(place) = admission.admit(peer.ip()) else { continue };
                 match tune(&stream, broker.limits().keep_alive) {
                     Ok(()) => {
-                        let (broker, stop) = (broker.clone(), drain.token().clone());
-                        // Boxed, because every future that wraps one would otherwise hold it twice.
-                        match transport.clone() {
-                            Transport::Plain => {
-                                let task = client::run(stream, PeerIdentity::None, broker, stop, place);
-                                drain.spawn("mqtt connection", Box::pin(task));
-                            }
-                            Transport::Tls(acceptor) => {
-                                let task = encrypted(stream, acceptor, broker, stop, place);
-                                drain.spawn("mqtt over tls connection", Box::pin(task));
-                            }
-                        }
+                        let begun = Begun { broker: broker.clone(), stop: drain.token().clone(), place };
+                        begin(stream, transport.clone(), begun, &drain);
                     }
                     Err(error) => tracing::debug!(%error, "a connection closed while it was accepted"),
                 }
@@ -69,18 +68,78 @@ pub async fn serve(listener: TcpListener, transport: Transport, admission: Admis
     }
 }
 
-/// The handshake, and then the same as without one.
-async fn encrypted(stream: TcpStream, acceptor: Acceptor, broker: Broker, stop: CancellationToken, place: Place) {
-    let accepted = tokio::select! {
-        biased;
-        () = stop.cancelled() => return,
-        accepted = acceptor.accept(stream) => accepted,
-    };
-    match accepted {
-        Ok((stream, peer)) => client::run(stream, identity(peer), broker, stop, place).await,
-        Err(error) => {
-            broker.metrics().refused_for("mqtt_tls", error.reason());
-            tracing::debug!(%error, "a tls handshake failed");
+/// What serves a connection, besides its stream.
+struct Begun {
+    broker: Broker,
+    stop: CancellationToken,
+    place: Place,
+}
+
+/// Serves a connection in a task of its own.
+fn begin(stream: TcpStream, transport: Transport, begun: Begun, drain: &Drain) {
+    // Each is boxed, because every future that wraps one would otherwise hold it twice; and by its own kind, because the
+    // largest must not set the price for all.
+    match transport {
+        Transport::Plain => {
+            drain.spawn("mqtt connection", Box::pin(begun.run(stream, PeerIdentity::None)));
+        }
+        Transport::Tls(acceptor) => {
+            let task = async move {
+                if let Some((stream, peer)) = begun.decrypt(stream, &acceptor).await {
+                    begun.run(stream, peer).await;
+                }
+            };
+            drain.spawn("mqtt over tls connection", Box::pin(task));
+        }
+        Transport::WebSocket(options) => {
+            drain.spawn("websocket connection", Box::pin(begun.upgrade(stream, PeerIdentity::None, options)));
+        }
+        Transport::SecureWebSocket(acceptor, options) => {
+            let task = async move {
+                if let Some((stream, peer)) = begun.decrypt(stream, &acceptor).await {
+                    begun.upgrade(stream, peer, options).await;
+                }
+            };
+            drain.spawn("secure websocket connection", Box::pin(task));
+        }
+    }
+}
+
+impl Begun {
+    async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, peer: PeerIdentity) {
+        client::run(stream, peer, self.broker, self.stop, self.place).await;
+    }
+
+    /// The handshake of TLS, and whom it proved.
+    async fn decrypt(&self, stream: TcpStream, acceptor: &Acceptor) -> Option<(TlsStream, PeerIdentity)> {
+        let accepted = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return None,
+            accepted = acceptor.accept(stream) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => Some((stream, identity(peer))),
+            Err(error) => {
+                self.broker.metrics().refused_for("mqtt_tls", error.reason());
+                tracing::debug!(%error, "a tls handshake failed");
+                None
+            }
+        }
+    }
+
+    /// The request for a WebSocket, and then the same as without one.
+    async fn upgrade<S>(self, stream: S, peer: PeerIdentity, options: Arc<WebSocketOptions>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        // Boxed, because the room that HTTP needs would be kept for as long as the connection lives.
+        let opened = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return,
+            opened = Box::pin(websocket::open(stream, &options, self.broker.metrics())) => opened,
+        };
+        if let Some(stream) = opened {
+            self.run(stream, peer).await;
         }
     }
 }

@@ -16,6 +16,7 @@ mod fingerprint;
 mod now;
 mod prefixed;
 pub mod psk;
+mod psk_client;
 pub mod sniff;
 mod stream;
 pub mod x509;
@@ -30,6 +31,7 @@ pub use error::{AcceptError, SetupError};
 pub use fingerprint::{Fingerprint, InvalidHex, Serial};
 pub use now::Now;
 pub use psk::{PskKey, PskLookup};
+pub use psk_client::PskConnector;
 pub use stream::TlsStream;
 pub use x509::{
     Authorities, CertificatePeer, CertificateRefusal, Presented, Revocation, ServerCertificate, ServerCertificates,

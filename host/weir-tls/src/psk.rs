@@ -124,6 +124,10 @@ impl PskContext {
 }
 
 impl PskKey {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// 1 to 512 bytes. With any other length the identity counts as unknown.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(bytes.into())

@@ -23,6 +23,10 @@ pub(crate) struct Endpoints {
     pub(crate) mqtt: String,
     /// The listener for MQTT over TLS, such as `127.0.0.1:8883`.
     pub(crate) mqtts: Option<String>,
+    /// The listener for WebSockets, such as `127.0.0.1:8081`.
+    pub(crate) ws: String,
+    /// The listener for secure WebSockets, such as `127.0.0.1:8443`.
+    pub(crate) wss: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -191,6 +195,8 @@ mod tests {
             http: "http://127.0.0.1:8080".into(),
             mqtt: "127.0.0.1:1883".into(),
             mqtts: Some("127.0.0.1:8883".into()),
+            ws: "127.0.0.1:8081".into(),
+            wss: Some("127.0.0.1:8443".into()),
         };
         folder.write_endpoints(&endpoints).unwrap();
         folder.write_endpoints(&endpoints).unwrap();

@@ -4,6 +4,7 @@ mod bench;
 mod cli;
 mod config;
 mod data;
+mod open_files;
 mod serve;
 
 use std::process::ExitCode;

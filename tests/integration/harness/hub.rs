@@ -36,6 +36,8 @@ pub(crate) struct Hub {
     http: String,
     mqtt_port: u16,
     mqtts_port: u16,
+    ws_port: u16,
+    wss_port: u16,
     key: String,
 }
 
@@ -59,6 +61,8 @@ impl Hub {
             http: String::new(),
             mqtt_port: 0,
             mqtts_port: 0,
+            ws_port: 0,
+            wss_port: 0,
             key: String::new(),
         };
         hub.wait_until_it_serves();
@@ -78,6 +82,8 @@ impl Hub {
         let port = |listener: &str| endpoints[listener].as_str().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
         self.mqtt_port = port("mqtt");
         self.mqtts_port = port("mqtts");
+        self.ws_port = port("ws");
+        self.wss_port = port("wss");
         self.key = fs::read_to_string(self.data().join("admin.key")).unwrap().trim_end().to_owned();
         let healthy =
             || self.client.get(format!("{}/healthz", self.http)).send().ok()?.status().is_success().then_some(());
@@ -111,12 +117,24 @@ impl Hub {
         self.folder.path().join("data")
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn mqtt_port(&self) -> u16 {
         self.mqtt_port
     }
 
     pub(crate) fn mqtts_port(&self) -> u16 {
         self.mqtts_port
+    }
+
+    pub(crate) fn ws_port(&self) -> u16 {
+        self.ws_port
+    }
+
+    pub(crate) fn wss_port(&self) -> u16 {
+        self.wss_port
     }
 
     /// What the hub has written about itself.
@@ -168,6 +186,11 @@ impl Hub {
     /// Makes a device, and a token for it.
     pub(crate) fn create_device(&self, name: &str) -> Login {
         self.post(&format!("/v1/products/{PRODUCT}/devices"), &json!({"name": name}));
+        self.token(name)
+    }
+
+    /// Makes another token for a device.
+    pub(crate) fn token(&self, name: &str) -> Login {
         let token = self.post(&format!("/v1/products/{PRODUCT}/devices/{name}/tokens"), &json!({}));
         let text = |field: &str| token[field].as_str().unwrap().to_owned();
         Login { client_id: text("client_id"), username: text("username"), password: text("password") }
@@ -247,6 +270,7 @@ fn spawn(folder: &Path, settings: &[String], powerloss: Option<&Powerloss>) -> C
     clear_settings(&mut command);
     command.arg("serve").arg("--data").arg(&data).args(["--set", "listen.mqtt_port=0"]);
     command.args(["--set", "tls.mqtt_port=0", "--set", "admin.port=0"]);
+    command.args(["--set", "listen.ws_port=0", "--set", "tls.ws_port=0"]);
     for setting in settings {
         command.args(["--set", setting]);
     }

@@ -5,6 +5,8 @@ pub(crate) mod mosquitto;
 pub(crate) mod mqtt;
 pub(crate) mod powerloss;
 pub(crate) mod receiver;
+pub(crate) mod shared;
+pub(crate) mod wire;
 
 use std::{
     path::Path,

@@ -71,7 +71,7 @@ pub fn in_force(broker: &Broker, proved: &Principal) -> bool {
     role.is_some_and(|role| principal(name.clone(), role) == *proved)
 }
 
-/// `$share/GROUP/…` [MQTT-4.8.2-1].
+/// `$share/GROUP/…` [MQTT5-4.8.2-1].
 fn is_shared(filter: &TopicFilter) -> bool {
     filter.as_str().split('/').next() == Some("$share")
 }

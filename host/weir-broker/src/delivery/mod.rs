@@ -215,6 +215,7 @@ impl Delivery {
                     Described {
                         client_id: session.client_id.clone(),
                         expiry: session.expiry,
+                        kept: session.kept,
                         offline_since: session.offline_since,
                         subscriptions: session.subscriptions.keys().cloned().collect(),
                         ledger,

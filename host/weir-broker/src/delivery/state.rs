@@ -48,6 +48,8 @@ pub(crate) enum Attached {
 pub(crate) struct Described {
     pub(crate) client_id: String,
     pub(crate) expiry: u32,
+    /// Whether the log knows of it.
+    pub(crate) kept: bool,
     pub(crate) offline_since: Option<Timestamp>,
     pub(crate) subscriptions: Vec<SubscriptionFilter>,
     pub(crate) ledger: Ledger,

@@ -292,6 +292,17 @@ impl Session {
         }
     }
 
+    /// Waits until the session has ended, for a connection that cannot take its next event now. May be cancelled.
+    pub async fn ended(&self) -> CloseReason {
+        loop {
+            if let Some(reason) = self.line.closed() {
+                return reason;
+            }
+            // `next` looks before it waits, so it misses nothing of what is heard here.
+            self.line.notified().await;
+        }
+    }
+
     fn take_kept(&self, origin: &Origin, message: Arc<KeptMessage>) -> Option<Outbound> {
         self.inbox.take_kept(&self.line, origin, message, self.broker.clock().now())
     }
@@ -371,8 +382,7 @@ impl Session {
         self.inbox.undeliverable(row);
     }
 
-    /// Why the session has ended, if it has. `next` says the same, but is not asked while the client leaves unread what
-    /// it was sent.
+    /// Why the session has ended, if it has. `next` and `ended` say the same.
     pub fn closed(&self) -> Option<CloseReason> {
         self.line.closed()
     }

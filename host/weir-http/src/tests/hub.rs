@@ -92,6 +92,8 @@ impl TestHub {
             query: Arc::new(Canned),
             mqtt: Endpoint { host: "127.0.0.1".to_owned(), port: 1883 },
             mqtts: Some(Endpoint { host: "hub.example.org".to_owned(), port: 8883 }),
+            ws: Endpoint { host: "127.0.0.1".to_owned(), port: 8081 },
+            wss: Some(Endpoint { host: "hub.example.org".to_owned(), port: 8443 }),
             authority: Arc::new(Stamp),
             version: "0.1.0",
             limits,

@@ -76,6 +76,8 @@ async fn a_token_connects_its_device_until_it_expires() {
         "host": "127.0.0.1",
         "port": 1883,
         "tls": { "host": "hub.example.org", "port": 8883 },
+        "ws": { "host": "127.0.0.1", "port": 8081 },
+        "wss": { "host": "hub.example.org", "port": 8443 },
         "username": "A1B2C3D4E5/dev_01",
         "password": password,
         "client_id": "A1B2C3D4E5dev_01",
@@ -136,14 +138,14 @@ async fn a_disabled_product_puts_its_devices_out_and_keeps_them_out() {
     let hub = TestHub::start().await;
     let made = hub.get_json("POST", &format!("{DEVICE}/tokens"), "").await;
     let shown = credentials("A1B2C3D4E5/dev_01", made["password"].as_str().unwrap());
-    let mut session = device_session(&hub);
+    let mut session = device_session(&hub).await;
     let changed = hub.get_json("PATCH", PRODUCT, r#"{"enabled":false}"#).await;
     assert_eq!(changed["enabled"], false);
     ends_as_disabled(&mut session).await;
     drop(session);
     let refused = hub.broker.authenticate(&shown).unwrap_err();
     assert_eq!(refused.to_string(), "product A1B2C3D4E5 is disabled");
-    let mut late = device_session(&hub);
+    let mut late = device_session(&hub).await;
     ends_as_disabled(&mut late).await;
     drop(late);
     let described = hub.get_json("GET", DEVICE, "").await;

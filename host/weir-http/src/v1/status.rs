@@ -5,6 +5,7 @@ use serde::Serialize;
 use weir_core::{Offset, Timestamp};
 
 use crate::{
+    Endpoint,
     access::Access,
     router::{Hub, Route},
 };
@@ -18,11 +19,21 @@ struct Status {
     version: &'static str,
     started_at: Timestamp,
     draining: bool,
+    /// Where devices connect.
+    listeners: Listeners,
     log: LogStatus,
     /// How many are open.
     sessions: usize,
     /// How many there are.
     rules: usize,
+}
+
+#[derive(Serialize)]
+struct Listeners {
+    mqtt: String,
+    mqtts: Option<String>,
+    ws: String,
+    wss: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -46,6 +57,12 @@ async fn status(State(hub): State<Hub>) -> Json<Status> {
         version: hub.options.version,
         started_at: hub.started_at,
         draining: hub.broker.draining(),
+        listeners: Listeners {
+            mqtt: hub.options.mqtt.to_string(),
+            mqtts: hub.options.mqtts.as_ref().map(Endpoint::to_string),
+            ws: hub.options.ws.to_string(),
+            wss: hub.options.wss.as_ref().map(Endpoint::to_string),
+        },
         log: LogStatus {
             oldest: log.oldest(),
             appended: log.appended(),

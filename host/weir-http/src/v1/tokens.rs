@@ -8,6 +8,7 @@ use weir_broker::admin::tokens;
 use weir_core::{DeviceId, Timestamp};
 
 use crate::{
+    Endpoint,
     access::Access,
     error::ApiError,
     extract::{JsonBody, PathParams},
@@ -36,18 +37,15 @@ struct Connection {
     host: String,
     port: u16,
     /// Where the same credentials work over TLS.
-    tls: Option<Encrypted>,
+    tls: Option<Endpoint>,
+    /// Where they work by WebSocket, on any path, and by secure WebSocket.
+    ws: Endpoint,
+    wss: Option<Endpoint>,
     username: String,
     password: String,
     /// Any would do; this one is the vendor's form and unique in the hub.
     client_id: String,
     expires_at: Option<Timestamp>,
-}
-
-#[derive(Serialize)]
-struct Encrypted {
-    host: String,
-    port: u16,
 }
 
 #[derive(Serialize)]
@@ -61,11 +59,13 @@ async fn create(
     JsonBody(Create { expires_in }): JsonBody<Create>,
 ) -> Result<(StatusCode, Json<Connection>), ApiError> {
     let token = tokens::create(&hub.broker, &device, expires_in.map(Duration::from_secs)).await?;
-    let endpoint = &hub.options.mqtt;
+    let options = &hub.options;
     let connection = Connection {
-        host: endpoint.host.clone(),
-        port: endpoint.port,
-        tls: hub.options.mqtts.as_ref().map(|tls| Encrypted { host: tls.host.clone(), port: tls.port }),
+        host: options.mqtt.host.clone(),
+        port: options.mqtt.port,
+        tls: options.mqtts.clone(),
+        ws: options.ws.clone(),
+        wss: options.wss.clone(),
         username: device.to_string(),
         password: token.password,
         client_id: device.joined(),

@@ -3,15 +3,15 @@
 //! Arrow's reader panics on metadata that contradicts the data. A verified checksum makes that all but impossible;
 //! what is left, a file that somebody made up, is refused here.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
-    array::RecordBatch,
+    array::{RecordBatch, new_null_array},
     buffer::Buffer,
     datatypes::{DataType, Schema, SchemaRef},
 };
 use arrow_ipc::{RecordBatch as Metadata, reader::RecordBatchDecoder, root_as_message};
-use weir_core::schema::RECORD_SCHEMA;
+use weir_core::schema::{ADDED_COLUMNS, RECORD_SCHEMA};
 
 use super::{u32_at, u64_at};
 
@@ -25,7 +25,7 @@ const MAX_COLUMN_BYTES: i64 = 1 << 31;
 #[derive(Debug, Clone)]
 pub(crate) struct Columns {
     stored: SchemaRef,
-    /// Where those of [`RECORD_SCHEMA`] stand, when there are others too.
+    /// Where those of [`RECORD_SCHEMA`] stand that are stored, when there are others too, or not all.
     projection: Option<Vec<usize>>,
 }
 
@@ -37,7 +37,13 @@ impl Columns {
         }
         let flat = stored.fields().iter().all(|field| is_flat(field.data_type()));
         let find = |name: &String| stored.index_of(name).ok();
-        let projection = RECORD_SCHEMA.fields().iter().map(|field| find(field.name())).collect::<Option<_>>()?;
+        let is_added = |name: &str| ADDED_COLUMNS.contains(&name);
+        let known = RECORD_SCHEMA.fields().iter().map(|field| (field.name(), find(field.name())));
+        let lacks = known.clone().any(|(name, found)| found.is_none() && !is_added(name));
+        if lacks {
+            return None;
+        }
+        let projection = known.filter_map(|(_, found)| found).collect();
         flat.then(|| Self { stored: stored.into(), projection: Some(projection) })
     }
 
@@ -55,8 +61,14 @@ impl Columns {
         let none = HashMap::new();
         let decoder = RecordBatchDecoder::try_new(&body, batch, self.stored.clone(), &none, &version).ok()?;
         let batch = decoder.with_projection(self.projection.as_deref()).read_record_batch().ok()?;
-        // A projection keeps fields, not the schema's identity.
-        if self.projection.is_some() { batch.with_schema(RECORD_SCHEMA.clone()).ok() } else { Some(batch) }
+        if self.projection.is_none() {
+            return Some(batch);
+        }
+        let columns = RECORD_SCHEMA.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+            Some(column) => Arc::clone(column),
+            None => new_null_array(field.data_type(), batch.num_rows()),
+        });
+        RecordBatch::try_new(RECORD_SCHEMA.clone(), columns.collect()).ok()
     }
 
     /// That the metadata describes these columns, within `body`.

@@ -110,4 +110,15 @@ fn columns_of_a_later_version_are_ignored() {
     assert_eq!(read, frame.batch);
 
     assert!(Columns::new(Schema::new(RECORD_SCHEMA.fields()[1..].to_vec())).is_none(), "a column is lacking");
+
+    // Before the columns that were added.
+    let kept = frame.batch.num_columns() - weir_core::schema::ADDED_COLUMNS.len();
+    let earlier = frame.batch.project(&(0..kept).collect::<Vec<_>>()).unwrap();
+    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &earlier.schema(), ipc_options().unwrap()).unwrap();
+    writer.get_mut().clear();
+    writer.write(&earlier).unwrap();
+    let message = Buffer::from(writer.get_ref().as_slice());
+    let read = Columns::new(earlier.schema().as_ref().clone()).unwrap().decode(&message, 1).unwrap();
+    assert_eq!(read.num_columns(), frame.batch.num_columns());
+    assert_eq!(read.column_by_name("text").unwrap().null_count(), 1);
 }

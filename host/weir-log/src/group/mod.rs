@@ -48,6 +48,7 @@ pub(crate) struct Group {
     hop: Vec<u8>,
     origin: OptionalBytes,
     payload: RequiredBytes,
+    text: Flags,
 }
 
 impl Group {
@@ -115,6 +116,7 @@ impl Group {
         self.hop.push(message.hop);
         self.origin.push_some(row, message.origin.map(str::as_bytes));
         self.payload.push(message.payload);
+        self.text.push(row, message.text);
     }
 
     /// The rows as a frame.
@@ -142,6 +144,7 @@ impl Group {
             hop: UInt8Array::new(self.hop.clone().into(), None),
             origin: self.origin.build(rows)?,
             payload: self.payload.build()?,
+            text: self.text.build(rows),
         };
         let batch = RecordBatch::try_new(RECORD_SCHEMA.clone(), columns(&records))?;
         Ok(Frame { first: self.first, next, batch, records, acknowledged: self.acknowledged })
@@ -158,6 +161,7 @@ impl Group {
         self.protocol.clear();
         self.qos.clear();
         self.retain.clear();
+        self.text.clear();
         self.expiry.clear();
         self.hop.clear();
         self.topic.clear();
@@ -204,6 +208,7 @@ fn columns(records: &Records) -> Vec<ArrayRef> {
         shared(&records.hop),
         shared(&records.origin),
         shared(&records.payload),
+        shared(&records.text),
     ]
 }
 

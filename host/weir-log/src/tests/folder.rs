@@ -67,6 +67,7 @@ fn fixture_rows() -> Vec<Vec<Owned>> {
             protocol: Protocol::ALL[n % 7],
             qos: Qos::from_u8((n % 3) as u8).unwrap(),
             retain: n.is_multiple_of(5),
+            is_text: false,
             expiry: n.is_multiple_of(7).then_some(n as u32 * 1_000),
             texts: [text(3), text(4), text(5), text(6)],
             correlation: n.is_multiple_of(9).then(|| vec![n as u8, 0, 255]),

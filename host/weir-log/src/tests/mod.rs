@@ -72,6 +72,7 @@ pub(crate) struct Owned {
     protocol: Protocol,
     qos: Qos,
     retain: bool,
+    is_text: bool,
     expiry: Option<u32>,
     texts: [Option<String>; 4],
     correlation: Option<Vec<u8>>,
@@ -89,12 +90,12 @@ impl Owned {
                 select(topics),
                 select(vec!["", "p"]),
             ),
-            (text(), option::of(any::<u16>()), select(Protocol::ALL.to_vec()), 0..3_u8, any::<bool>()),
+            (text(), option::of(any::<u16>()), select(Protocol::ALL.to_vec()), 0..3_u8, any::<(bool, bool)>()),
             (option::of(any::<u32>()), [text(), text(), text(), text()], option::of(any::<[u8; 3]>()), any::<u8>()),
             prop::collection::vec(any::<u8>(), 0..20),
         )
             .prop_map(
-                |((kind, topic, publisher), (session, packet_id, protocol, qos, retain), rest, payload)| {
+                |((kind, topic, publisher), (session, packet_id, protocol, qos, (retain, is_text)), rest, payload)| {
                     let (expiry, texts, correlation, hop) = rest;
                     Self {
                         kind,
@@ -105,6 +106,7 @@ impl Owned {
                         protocol,
                         qos: Qos::from_u8(qos).unwrap(),
                         retain,
+                        is_text,
                         expiry,
                         texts,
                         correlation: correlation.map(Vec::from),
@@ -141,6 +143,7 @@ impl Owned {
             protocol: self.protocol,
             qos: self.qos,
             retain: self.retain,
+            text: self.is_text,
             expiry: self.expiry,
             content_type,
             response_topic,
@@ -174,6 +177,7 @@ impl Owned {
         assert_eq!(records.protocol.value(row), if message { self.protocol as u8 } else { 0 });
         assert_eq!(records.qos.value(row), if message { self.qos as u8 } else { 0 });
         assert_eq!(records.retain.value(row), self.retain && message);
+        assert_eq!(records.text.value(row), self.is_text && message);
         assert_eq!(optional!(expiry), self.expiry.filter(|_| message));
         assert_eq!(
             [optional!(content_type), optional!(response_topic), optional!(user_properties), optional!(origin)],

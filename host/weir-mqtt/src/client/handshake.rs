@@ -150,6 +150,7 @@ fn will(will: codec::Will) -> Will {
         response_topic: will.response_topic,
         correlation: will.correlation,
         user_properties: will.user,
+        text: will.text,
         ..OwnedMessage::new(will.topic, will.qos, will.payload)
     };
     Will { message, delay: will.delay }

@@ -60,6 +60,7 @@ fn write(
         response_topic: envelope.response_topic,
         correlation: envelope.correlation,
         user: user.as_ref(),
+        text: envelope.text,
         subscription_identifiers: row.identifiers.as_ref().map_or(&[], |identifiers| identifiers.as_slice()),
         ..message
     };

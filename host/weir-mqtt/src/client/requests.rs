@@ -117,6 +117,7 @@ impl Client {
                 content_type: publish.properties.content_type,
                 response_topic: publish.properties.response_topic,
                 correlation: publish.properties.correlation,
+                text: publish.properties.text,
                 user_properties: user.get(place).and_then(Option::as_deref),
                 ..Envelope::new(connection.topic(publish), &self.publisher, self.protocol, publish.qos, publish.payload)
             })

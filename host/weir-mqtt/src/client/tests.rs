@@ -1,4 +1,6 @@
+mod five;
 mod hub;
+mod sessions;
 
 use std::time::Duration;
 

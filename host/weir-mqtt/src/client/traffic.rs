@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use weir_broker::{Broker, CloseReason, PublishError, Session, SessionEvent};
+use weir_broker::{Broker, PublishError, Session, SessionEvent};
 use weir_core::Protocol;
 
 use super::{
@@ -116,11 +116,6 @@ impl Client {
             if self.connection.waiting() > 0 {
                 self.connection.durable(durable.get(), wire.out());
             }
-            // The session is not asked for its next event while the client leaves unread what it was sent.
-            match self.session.closed() {
-                None | Some(CloseReason::Draining) => {}
-                Some(reason) => return Err(reason.into()),
-            }
             self.write_messages(wire);
             let now = Instant::now();
             let reading = self.may_read(wire);
@@ -129,12 +124,11 @@ impl Client {
                 timer.as_mut().reset(due);
             }
 
+            let ready = self.outgoing.is_none() && wire.idle();
             let waiting_for = self.connection.waiting_for();
             let step = tokio::select! {
                 turn = wire.turn(reading) => Step::Turn(turn?),
-                event = self.session.next(), if self.outgoing.is_none() && self.closing.is_none() && wire.idle() => {
-                    Step::Session(event)
-                }
+                event = next(&mut self.session, ready), if self.closing.is_none() => Step::Session(event),
                 waited = durable.wait_for(waiting_for.unwrap_or_default()), if waiting_for.is_some() => {
                     waited.map_err(|_| PublishError::Failed)?;
                     Step::Log
@@ -257,4 +251,9 @@ impl Client {
             self.outgoing = None;
         }
     }
+}
+
+/// What comes next of the session; nothing but its end while the client leaves unread what it was sent.
+async fn next(session: &mut Session, ready: bool) -> SessionEvent {
+    if ready { session.next().await } else { SessionEvent::Close(session.ended().await) }
 }

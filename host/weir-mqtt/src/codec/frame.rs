@@ -22,6 +22,16 @@ pub enum PacketType {
     Auth = 15,
 }
 
+impl PacketType {
+    /// AUTH came with MQTT 5; its type was reserved.
+    fn check(self, protocol: Protocol) -> Result<(), ProtocolError> {
+        if self == Self::Auth && protocol != Protocol::Mqtt5 {
+            return Err(ProtocolError::PacketType(self as u8));
+        }
+        Ok(())
+    }
+}
+
 /// A whole packet, its fixed header taken apart.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'a> {
@@ -34,10 +44,13 @@ pub struct Frame<'a> {
     pub bytes: &'a [u8],
 }
 
-/// The type of the first packet in `bytes`, known from its first byte. Types that only a server sends, and those that
-/// are reserved, are refused by direction.
-pub fn first_type(bytes: &[u8]) -> Result<Option<PacketType>, ProtocolError> {
-    bytes.first().map(|first| packet_type(first >> 4)).transpose()
+/// The type of the first packet in `bytes` of a client that speaks `protocol`, known from its first byte. Types that
+/// only a server sends, and those that are reserved, are refused by direction.
+pub fn first_type(bytes: &[u8], protocol: Protocol) -> Result<Option<PacketType>, ProtocolError> {
+    let Some(first) = bytes.first() else { return Ok(None) };
+    let kind = packet_type(first >> 4)?;
+    kind.check(protocol)?;
+    Ok(Some(kind))
 }
 
 /// The first packet in `bytes`, or `None` while it is incomplete. `limit` bounds the remaining length and is checked
@@ -86,9 +99,7 @@ fn packet_type(nibble: u8) -> Result<PacketType, ProtocolError> {
 impl Frame<'_> {
     /// Checks the fixed header of a packet in `protocol`.
     pub(super) fn check(&self, protocol: Protocol) -> Result<(), ProtocolError> {
-        if self.kind == PacketType::Auth && protocol != Protocol::Mqtt5 {
-            return Err(ProtocolError::PacketType(self.kind as u8));
-        }
+        self.kind.check(protocol)?;
         if protocol == Protocol::Mqtt5 {
             self.check_length()?;
         }

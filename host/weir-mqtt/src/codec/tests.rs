@@ -60,7 +60,12 @@ fn packets_that_only_a_server_sends_are_refused() {
         // The first byte alone is enough.
         assert_eq!(frame::split(&bytes[..1], LIMIT).unwrap_err(), E::PacketType(nibble));
     }
-    refused(&[0xf0, 0], E::PacketType(15)); // AUTH is of MQTT 5.
+    // AUTH is of MQTT 5. Of others it is refused before the rest of it is there.
+    refused(&[0xf0, 0], E::PacketType(15));
+    for protocol in [Protocol::Mqtt31, Protocol::Mqtt311] {
+        assert_eq!(frame::first_type(&[0xf0], protocol), Err(E::PacketType(15)));
+    }
+    assert_eq!(frame::first_type(&[0xf0], Protocol::Mqtt5), Ok(Some(PacketType::Auth)));
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl Connection {
             Phase::Connecting | Phase::Failed | Phase::Ended => return Ok(None),
         };
         // Known from the first byte: what will be refused is not gathered first.
-        match (frame::first_type(bytes)?, self.phase == Phase::Opened) {
+        match (frame::first_type(bytes, self.terms.protocol)?, self.phase == Phase::Opened) {
             (Some(PacketType::Connect), false) => return Err(ProtocolError::ConnectRepeated), // [MQTT-3.1.0-2]
             (Some(PacketType::Connect), true) | (_, false) => {}
             (Some(_), true) => return Err(ProtocolError::ConnectExpected), // [MQTT-3.1.0-1]

@@ -161,6 +161,7 @@ impl World {
             array!(UInt8Array, |_| Some(0)),
             array!(StringArray, |_| None::<&str>),
             array!(BinaryArray, |(_, m)| Some(m.payload.as_bytes())),
+            array!(BooleanArray, |_| None),
         ];
         Records::try_from(&RecordBatch::try_new(RECORD_SCHEMA.clone(), columns).unwrap()).unwrap()
     }

@@ -1,8 +1,11 @@
-//! The load: devices that publish as fast as their windows allow, and the one subscriber that hears them all.
+//! The load: clients that publish as fast as their windows allow, and the subscribers that hear them.
 //!
-//! Nothing is sent that could not be heard: at QoS 1 each device has a window of unacknowledged messages; at QoS 0 all
-//! devices together have a window of messages that the subscriber has not received yet. So neither broker is measured
-//! while it drops.
+//! Nothing is sent that could not be heard: at QoS 1 and 2 each publisher has a window of unacknowledged messages, and at
+//! any QoS all publishers together have a window of messages that the subscribers have not received yet. So no broker is
+//! measured while it drops.
+
+mod publisher;
+mod subscriber;
 
 use std::{
     sync::{
@@ -12,33 +15,60 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
+use futures::{StreamExt, TryStreamExt, stream};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     sync::Semaphore,
     task::JoinSet,
-    time::timeout,
+    time::{interval, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
-use super::{
-    payload,
-    wire::{self, ANSWER_TIMEOUT, Login, Ring},
-};
+use super::wire::Login;
+use publisher::Publisher;
+use subscriber::Subscriber;
 
-/// Messages of all devices together that are sent at QoS 0 and not yet received.
-const QOS0_WINDOW: usize = 10_000;
-/// Messages that a device writes at once at QoS 0.
+/// Deliveries of all publishers' messages together that may be outstanding, where a message goes to one subscriber.
+pub(super) const WINDOW: usize = 10_000;
+/// Messages that may be outstanding where each goes to many subscribers.
+pub(super) const FAN_OUT_WINDOW: usize = 100;
+/// Messages that a publisher writes at once at QoS 0, where each goes to one subscriber.
 const QOS0_BATCH: usize = 50;
-/// How long the subscriber waits in silence before what is outstanding counts as lost.
+/// How long nothing may arrive before what is outstanding counts as lost.
 const SILENCE: Duration = Duration::from_secs(3);
-/// One delivery in this many is timed at QoS 0.
-const SAMPLE_EVERY: u64 = 16;
-const READ_BYTES: usize = 256 * 1024;
+/// How often it is looked whether everything has arrived.
+const LOOK: Duration = Duration::from_millis(5);
+/// Clients that connect at one time.
+const CONNECTING: usize = 32;
+/// How long subscribers may take to write their last acknowledgements.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// Who is to connect, and for what.
+#[derive(Debug)]
+pub(super) struct Parties {
+    /// With the topic that each publishes to.
+    pub(super) publishers: Vec<(Login, String)>,
+    /// With the filter that each subscribes to.
+    pub(super) subscribers: Vec<(Login, String)>,
+    /// Subscribers that get each message.
+    pub(super) fan: usize,
+    pub(super) qos: u8,
+    /// Unacknowledged messages of one publisher at QoS 1 and 2.
+    pub(super) window: usize,
+    /// What is timed: until the publisher's acknowledgement, or until the delivery. At QoS 0 always the latter.
+    pub(super) timed: Timed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timed {
+    Acknowledgement,
+    Delivery,
+}
 
 /// What is to be sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load {
+    /// Each counts once, however many subscribers it goes to.
     pub(super) messages: u64,
     /// Sending stops then even if there are messages left.
     pub(super) at_most: Duration,
@@ -50,35 +80,20 @@ pub(super) struct Outcome {
     pub(super) sent: u64,
     /// Of those, with a temperature above 30.
     pub(super) hot: u64,
+    /// Deliveries that should have been, and were.
+    pub(super) expected: u64,
     pub(super) received: u64,
     /// From the first publish to the last delivery.
     pub(super) elapsed: Duration,
-    /// Microseconds: to the PUBACK at QoS 1, to the delivery at QoS 0.
+    /// Microseconds.
     pub(super) latencies: Vec<u32>,
-}
-
-/// One device.
-#[derive(Debug)]
-struct Publisher {
-    stream: TcpStream,
-    ring: Ring,
-    /// Where in the ring to go on.
-    next: usize,
-}
-
-#[derive(Debug)]
-struct Subscriber {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-    /// Bytes at the front of the buffer that are no whole packet yet.
-    held: usize,
 }
 
 #[derive(Debug)]
 pub(super) struct Fleet {
     publishers: Vec<Publisher>,
-    subscriber: Subscriber,
-    qos: u8,
+    subscribers: Vec<Subscriber>,
+    fan: usize,
 }
 
 /// What the tasks of one run share.
@@ -86,78 +101,113 @@ pub(super) struct Fleet {
 struct Run {
     began: Instant,
     ends: Instant,
-    /// Messages not yet claimed by a device.
+    fan: usize,
+    /// Messages not yet claimed by a publisher.
     left: AtomicU64,
     sent: AtomicU64,
     all_sent: AtomicBool,
+    received: AtomicU64,
+    /// Microseconds since the beginning.
+    last_received: AtomicU64,
+    /// Deliveries that may be outstanding still.
     credit: Semaphore,
 }
 
 impl Fleet {
-    /// Connects everyone. The devices publish to `PRODUCT/NAME/event` in the order of their logins.
-    pub(super) async fn connect(
-        address: &str,
-        product: &str,
-        devices: &[Login],
-        application: &Login,
-        qos: u8,
-        window: usize,
-    ) -> Result<Self> {
-        let mut stream = wire::connect(address, application).await.context("the subscriber")?;
-        wire::subscribe(&mut stream, &format!("{product}/+/event"), qos).await?;
-        let subscriber = Subscriber { stream, buffer: vec![0; READ_BYTES], held: 0 };
-        let mut publishers = Vec::with_capacity(devices.len());
-        for (number, login) in devices.iter().enumerate() {
-            let stream = wire::connect(address, login).await.with_context(|| format!("device {number}"))?;
-            let topic = format!("{product}/{}/event", payload::device_name(number));
-            let slots = if qos == 0 { QOS0_BATCH } else { window };
-            publishers.push(Publisher { stream, ring: Ring::new(&topic, number, qos, slots), next: 0 });
-        }
-        Ok(Self { publishers, subscriber, qos })
+    /// Connects everyone, subscribers first.
+    pub(super) async fn connect(address: &str, parties: Parties) -> Result<Self> {
+        let Parties { publishers, subscribers, fan, qos, window, timed } = parties;
+        let sampled = qos == 0 || timed == Timed::Delivery;
+        let subscribers =
+            stream::iter(subscribers.into_iter().enumerate()).map(|(number, (login, filter))| async move {
+                let subscribed = Subscriber::connect(address, &login, &filter, qos, sampled).await;
+                subscribed.with_context(|| format!("subscriber {number}"))
+            });
+        let subscribers = subscribers.buffered(CONNECTING).try_collect().await?;
+        let slots = if qos == 0 { (QOS0_BATCH / fan.max(1)).max(1) } else { window };
+        let publishers = stream::iter(publishers.into_iter().enumerate()).map(|(number, (login, topic))| async move {
+            let connected = Publisher::connect(address, &login, &topic, number, qos, slots, !sampled).await;
+            connected.with_context(|| format!("publisher {number}"))
+        });
+        let publishers = publishers.buffered(CONNECTING).try_collect().await?;
+        Ok(Self { publishers, subscribers, fan })
     }
 
     /// Sends a load and waits until it is received, or until nothing comes any more.
     pub(super) async fn send(&mut self, load: Load) -> Result<Outcome> {
-        let began = Instant::now();
-        let run = Arc::new(Run {
-            began,
-            ends: began + load.at_most,
-            left: AtomicU64::new(load.messages),
-            sent: AtomicU64::new(0),
-            all_sent: AtomicBool::new(false),
-            credit: Semaphore::new(QOS0_WINDOW),
-        });
-        let mut tasks = JoinSet::new();
+        let run = Arc::new(Run::new(load, self.fan));
+        let over = CancellationToken::new();
+        let mut publishing = JoinSet::new();
         for mut publisher in self.publishers.drain(..) {
-            let (run, qos) = (Arc::clone(&run), self.qos);
-            tasks.spawn(async move {
-                let outcome = if qos == 0 { publisher.pour(&run).await } else { publisher.converse(&run).await };
-                outcome.map(|outcome| (publisher, outcome))
+            let run = Arc::clone(&run);
+            publishing.spawn(async move {
+                let part = publisher.publish(&run).await;
+                part.map(|part| (publisher, part))
+            });
+        }
+        let mut hearing = JoinSet::new();
+        for mut subscriber in self.subscribers.drain(..) {
+            let (run, over) = (Arc::clone(&run), over.clone());
+            hearing.spawn(async move {
+                let latencies = subscriber.hear(&run, &over).await;
+                latencies.map(|latencies| (subscriber, latencies))
             });
         }
         let mut outcome = Outcome::default();
-        let publishing = async {
-            let mut publishers = Vec::new();
-            while let Some(ended) = tasks.join_next().await {
-                let (publisher, part) = ended.context("a publisher panicked")??;
-                publishers.push(publisher);
-                outcome.hot += part.hot;
-                outcome.latencies.extend(part.latencies);
+        let mut look = interval(LOOK);
+        let mut silence = Silence::new();
+        loop {
+            tokio::select! {
+                // A client that ends by itself before the run is over has failed.
+                Some(ended) = hearing.join_next() => {
+                    ended.context("a subscriber panicked")??;
+                }
+                Some(ended) = publishing.join_next() => {
+                    let (publisher, part) = ended.context("a publisher panicked")??;
+                    self.publishers.push(publisher);
+                    outcome.hot += part.hot;
+                    outcome.latencies.extend(part.latencies);
+                    if publishing.is_empty() {
+                        run.all_sent.store(true, Ordering::Release);
+                    }
+                }
+                _ = look.tick() => {
+                    if run.is_complete() || silence.is_over(&run) {
+                        break;
+                    }
+                }
             }
-            run.all_sent.store(true, Ordering::Release);
-            Ok(publishers)
-        };
-        let (publishers, heard) = tokio::try_join!(publishing, self.subscriber.hear(&run, self.qos))?;
-        self.publishers = publishers;
+        }
+        over.cancel();
+        while let Some(ended) = timeout(LAST_WORDS, hearing.join_next()).await.context("a subscriber hangs")? {
+            let (subscriber, latencies) = ended.context("a subscriber panicked")??;
+            self.subscribers.push(subscriber);
+            outcome.latencies.extend(latencies);
+        }
         outcome.sent = run.sent.load(Ordering::Acquire);
-        outcome.received = heard.received;
-        outcome.elapsed = heard.elapsed;
-        outcome.latencies.extend(heard.latencies);
+        outcome.expected = outcome.sent * self.fan as u64;
+        outcome.received = run.received.load(Ordering::Acquire);
+        outcome.elapsed = Duration::from_micros(run.last_received.load(Ordering::Acquire));
         Ok(outcome)
     }
 }
 
 impl Run {
+    fn new(load: Load, fan: usize) -> Self {
+        let began = Instant::now();
+        Self {
+            began,
+            ends: began + load.at_most,
+            fan,
+            left: AtomicU64::new(load.messages),
+            sent: AtomicU64::new(0),
+            all_sent: AtomicBool::new(false),
+            received: AtomicU64::new(0),
+            last_received: AtomicU64::new(0),
+            credit: Semaphore::new(if fan == 1 { WINDOW } else { FAN_OUT_WINDOW * fan }),
+        }
+    }
+
     /// Takes up to `count` of the messages that are left.
     fn claim(&self, count: usize) -> usize {
         if Instant::now() >= self.ends {
@@ -173,147 +223,109 @@ impl Run {
         taken as usize
     }
 
+    /// Takes up to `count` messages for which there is room with the subscribers. Waits for room if `patient`.
+    async fn claim_heard(&self, count: usize, patient: bool) -> Result<usize> {
+        let room = self.credit.available_permits() / self.fan;
+        let wanted = if patient { room.clamp(1, count.max(1)) } else { room.min(count) };
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let permits = u32::try_from(wanted * self.fan).context("too many deliveries at once")?;
+        let permit = if patient {
+            self.credit.acquire_many(permits).await.context("the window closed")?
+        } else {
+            // Another publisher may have been faster.
+            let Ok(permit) = self.credit.try_acquire_many(permits) else { return Ok(0) };
+            permit
+        };
+        permit.forget();
+        let claimed = self.claim(wanted);
+        self.credit.add_permits((wanted - claimed) * self.fan);
+        Ok(claimed)
+    }
+
+    fn heard(&self, count: u64) {
+        self.last_received.fetch_max(self.microseconds(), Ordering::AcqRel);
+        self.received.fetch_add(count, Ordering::AcqRel);
+        self.credit.add_permits(count as usize);
+    }
+
+    fn outstanding(&self) -> u64 {
+        let sent = self.sent.load(Ordering::Acquire) * self.fan as u64;
+        sent.saturating_sub(self.received.load(Ordering::Acquire))
+    }
+
+    fn is_complete(&self) -> bool {
+        self.all_sent.load(Ordering::Acquire) && self.outstanding() == 0
+    }
+
     fn microseconds(&self) -> u64 {
         self.began.elapsed().as_micros() as u64
     }
 }
 
-impl Publisher {
-    /// QoS 0: batches, while the subscriber keeps up.
-    async fn pour(&mut self, run: &Run) -> Result<Outcome> {
-        let mut outcome = Outcome::default();
-        loop {
-            let count = run.claim(self.ring.slots);
-            if count == 0 {
-                return Ok(outcome);
-            }
-            run.credit.acquire_many(count as u32).await.context("the window closed")?.forget();
-            outcome.hot += (0..count).filter(|slot| payload::is_hot(*slot)).count() as u64;
-            let packets = self.ring.stamped(0, count, run.microseconds());
-            timeout(ANSWER_TIMEOUT, self.stream.write_all(packets)).await.context("the broker stopped reading")??;
-        }
+/// Notices that nothing comes any more.
+#[derive(Debug)]
+struct Silence {
+    since: Instant,
+    received: u64,
+    /// Deliveries that will never come, whose room was given to others.
+    forgiven: u64,
+}
+
+impl Silence {
+    fn new() -> Self {
+        Self { since: Instant::now(), received: 0, forgiven: 0 }
     }
 
-    /// QoS 1: as many as the window allows; each PUBACK makes room for one more.
-    async fn converse(&mut self, run: &Run) -> Result<Outcome> {
-        let mut outcome = Outcome::default();
-        let slots = self.ring.slots;
-        let mut sent_at = vec![0_u64; slots];
-        let (mut oldest, mut inflight) = (self.next, 0);
-        let mut buffer = vec![0; 4 * 1024];
-        let mut held = 0;
-        loop {
-            // Up to the end of the ring; what is left of the window comes with the next turn.
-            let count = run.claim((slots - inflight).min(slots - self.next));
-            if count > 0 {
-                let now = run.microseconds();
-                for (slot, at) in sent_at.iter_mut().enumerate().skip(self.next).take(count) {
-                    *at = now;
-                    outcome.hot += u64::from(payload::is_hot(slot));
-                }
-                let packets = self.ring.stamped(self.next, count, now);
-                timeout(ANSWER_TIMEOUT, self.stream.write_all(packets))
-                    .await
-                    .context("the broker stopped reading")??;
-                self.next = (self.next + count) % slots;
-                inflight += count;
-                if inflight < slots && self.next == 0 {
-                    continue;
-                }
-            }
-            if inflight == 0 {
-                return Ok(outcome);
-            }
-            let room = buffer.get_mut(held..).unwrap_or_default();
-            let read = timeout(ANSWER_TIMEOUT, self.stream.read(room)).await.context("no PUBACK came")??;
-            ensure!(read > 0, "the broker closed a publisher's connection");
-            held += read;
-            let now = run.microseconds();
-            let mut done = 0;
-            while let Some((first, body, length)) = wire::packet(buffer.get(done..held).unwrap_or_default()) {
-                done += length;
-                // [MQTT-4.6.0-2]: acknowledgements come in the order of the messages.
-                let expected = (oldest as u16 + 1).to_be_bytes();
-                if first != wire::PUBACK << 4 || body != expected {
-                    bail!("PUBACK of packet {} was expected, {first:02x} {body:02x?} came", oldest + 1);
-                }
-                let at = sent_at.get(oldest).copied().unwrap_or(now);
-                outcome.latencies.push(u32::try_from(now.saturating_sub(at)).unwrap_or(u32::MAX));
-                oldest = (oldest + 1) % slots;
-                inflight -= 1;
-            }
-            buffer.copy_within(done..held, 0);
-            held -= done;
+    /// Whether it has lasted too long after everything was sent. Before that, what is lost must not hold the window for
+    /// ever.
+    fn is_over(&mut self, run: &Run) -> bool {
+        let received = run.received.load(Ordering::Acquire);
+        if received != self.received {
+            (self.received, self.since) = (received, Instant::now());
         }
+        if self.since.elapsed() < SILENCE {
+            return false;
+        }
+        if run.all_sent.load(Ordering::Acquire) {
+            return true;
+        }
+        let lost = run.outstanding().saturating_sub(self.forgiven);
+        self.forgiven += lost;
+        run.credit.add_permits(lost as usize);
+        self.since = Instant::now();
+        false
     }
 }
 
-impl Subscriber {
-    /// Counts what comes until everything sent has come, or until nothing has come for a while.
-    async fn hear(&mut self, run: &Run, qos: u8) -> Result<Outcome> {
-        let mut outcome = Outcome::default();
-        let mut last = run.began;
-        let mut forgiven = 0;
-        let mut acknowledgements = Vec::new();
-        loop {
-            let all_sent = run.all_sent.load(Ordering::Acquire);
-            let sent = run.sent.load(Ordering::Acquire);
-            if all_sent && outcome.received >= sent {
-                break;
-            }
-            let room = self.buffer.get_mut(self.held..).unwrap_or_default();
-            // Short, to look again whether all is sent.
-            let Ok(read) = timeout(Duration::from_millis(100), self.stream.read(room)).await else {
-                if last.max(run.began).elapsed() > SILENCE {
-                    if all_sent {
-                        break;
-                    }
-                    // What is lost must not hold the window for ever.
-                    let lost = sent.saturating_sub(outcome.received + forgiven);
-                    forgiven += lost;
-                    run.credit.add_permits(lost as usize);
-                    last = Instant::now();
-                }
-                continue;
-            };
-            let read = read.context("the subscriber's connection")?;
-            ensure!(read > 0, "the broker closed the subscriber's connection");
-            self.held += read;
-            last = Instant::now();
-            let before = outcome.received;
-            self.scan(run, qos, &mut outcome, &mut acknowledgements)?;
-            run.credit.add_permits((outcome.received - before) as usize);
-            if !acknowledgements.is_empty() {
-                self.stream.write_all(&acknowledgements).await.context("the subscriber's connection")?;
-                acknowledgements.clear();
-            }
-        }
-        outcome.elapsed = last.duration_since(run.began);
-        Ok(outcome)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(messages: u64, fan: usize) -> Run {
+        Run::new(Load { messages, at_most: Duration::from_secs(3_600) }, fan)
     }
 
-    /// Takes the whole packets out of the buffer.
-    fn scan(&mut self, run: &Run, qos: u8, outcome: &mut Outcome, acknowledgements: &mut Vec<u8>) -> Result<()> {
-        let now = run.microseconds();
-        let mut done = 0;
-        while let Some((first, body, length)) = wire::packet(self.buffer.get(done..self.held).unwrap_or_default()) {
-            done += length;
-            ensure!(first >> 4 == wire::PUBLISH, "the subscriber was sent a packet {first:02x}");
-            let (id, payload) = wire::publish_parts(first, body).context("a PUBLISH was malformed")?;
-            ensure!(payload.len() == payload::BYTES, "a payload arrived with {} bytes", payload.len());
-            if id > 0 {
-                wire::puback(acknowledgements, id);
-            }
-            outcome.received += 1;
-            if qos == 0
-                && outcome.received.is_multiple_of(SAMPLE_EVERY)
-                && let Some(stamp) = payload::stamped(payload)
-            {
-                outcome.latencies.push(u32::try_from(now.saturating_sub(stamp)).unwrap_or(u32::MAX));
-            }
-        }
-        self.buffer.copy_within(done..self.held, 0);
-        self.held -= done;
-        Ok(())
+    #[tokio::test]
+    async fn no_more_is_claimed_than_can_be_heard() {
+        let run = run(1_000, 1_000);
+        assert_eq!(run.claim_heard(70, false).await.unwrap(), 70);
+        assert_eq!(run.claim_heard(70, false).await.unwrap(), FAN_OUT_WINDOW - 70);
+        assert_eq!(run.claim_heard(70, false).await.unwrap(), 0);
+        run.heard(1_999);
+        assert_eq!(run.claim_heard(70, true).await.unwrap(), 1);
+        assert_eq!(run.outstanding(), 101 * 1_000 - 1_999);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_to_be_sent_takes_no_room() {
+        let run = run(3, 2);
+        assert_eq!(run.claim_heard(10, true).await.unwrap(), 3);
+        assert_eq!(run.credit.available_permits(), FAN_OUT_WINDOW * 2 - 6);
+        run.all_sent.store(true, Ordering::Release);
+        assert!(!run.is_complete());
+        run.heard(6);
+        assert!(run.is_complete());
     }
 }

@@ -1,11 +1,13 @@
 //! A hub of its own for each scenario: `weir serve` on free ports of loopback with an empty data folder.
 
 use std::{
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -39,12 +41,21 @@ pub(super) struct HubUnderTest {
     pub(super) process: Process,
     api: Hub,
     pub(super) mqtt: String,
+    pub(super) mqtts: Option<String>,
+    data: DataFolder,
     _folder: TempDir,
+}
+
+/// How a device that has a key of its own (PSK) proves who it is.
+#[derive(Debug, Clone)]
+pub(super) struct DeviceKey {
+    pub(super) identity: String,
+    pub(super) key: Vec<u8>,
 }
 
 impl HubUnderTest {
     /// Starts a hub whose data folder is made within `place`, with `settings` (`section.key=value`).
-    pub(super) async fn start(place: &std::path::Path, settings: &[String]) -> Result<Self> {
+    pub(super) async fn start(place: &Path, settings: &[String]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("weir-bench-").tempdir_in(place)?;
         let data = DataFolder::new(folder.path().join("data"));
         let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
@@ -59,6 +70,10 @@ impl HubUnderTest {
             "--mqtt-port",
             "0",
             "--mqtts-port",
+            "0",
+            "--ws-port",
+            "0",
+            "--wss-port",
             "0",
             "--admin-port",
             "0",
@@ -78,19 +93,51 @@ impl HubUnderTest {
         let endpoints = process.wait_for(async || data.endpoints().ok().flatten()).await?;
         let key = data.admin_key()?.context("the hub made no administrator's key")?;
         let api = Hub::new(&endpoints.http, Some(endpoints.mqtt.clone()), key, String::new()).map_err(plain)?;
-        Ok(Self { process, api, mqtt: endpoints.mqtt, _folder: folder })
+        let (mqtt, mqtts) = (endpoints.mqtt, endpoints.mqtts);
+        Ok(Self { process, api, mqtt, mqtts, data, _folder: folder })
+    }
+
+    /// The certificate of its authority, and the certificate and key that it shows.
+    pub(super) fn tls_files(&self) -> [PathBuf; 3] {
+        ["ca.pem", "server.pem", "server.key"].map(|name| self.data.tls().join(name))
     }
 
     /// Makes a product with `count` devices, and says how each logs in.
     pub(super) async fn devices(&self, count: usize) -> Result<Vec<Login>> {
-        self.api.post(&["products"], &json!({"id": PRODUCT})).await.map_err(plain)?;
-        let made = stream::iter(0..count).map(|number| self.device(number)).buffered(REQUESTS);
+        self.product().await?;
+        let made = stream::iter(0..count).map(|number| self.device_with_token(number)).buffered(REQUESTS);
         made.try_collect().await
     }
 
-    async fn device(&self, number: usize) -> Result<Login> {
+    /// The same for devices that have a key and no password.
+    pub(super) async fn devices_with_keys(&self, count: usize) -> Result<Vec<(Login, DeviceKey)>> {
+        self.product().await?;
+        let made = stream::iter(0..count).map(|number| self.device_with_key(number)).buffered(REQUESTS);
+        made.try_collect().await
+    }
+
+    async fn product(&self) -> Result<()> {
+        self.api.post(&["products"], &json!({"id": PRODUCT})).await.map_err(plain)?;
+        Ok(())
+    }
+
+    async fn device(&self, name: &str) -> Result<Value> {
+        self.api.post(&["products", PRODUCT, "devices"], &json!({"name": name})).await.map_err(plain)
+    }
+
+    async fn device_with_key(&self, number: usize) -> Result<(Login, DeviceKey)> {
         let name = payload::device_name(number);
-        self.api.post(&["products", PRODUCT, "devices"], &json!({"name": name})).await.map_err(plain)?;
+        let device = self.device(&name).await?;
+        let key = STANDARD.decode(text(&device, "psk")).context("the hub made a key that is not Base64")?;
+        // As the vendor's C SDK names itself, in the handshake and in CONNECT.
+        let identity = format!("{PRODUCT}{name}");
+        let login = Login { client_id: identity.clone(), user: String::new(), password: String::new() };
+        Ok((login, DeviceKey { identity, key }))
+    }
+
+    async fn device_with_token(&self, number: usize) -> Result<Login> {
+        let name = payload::device_name(number);
+        self.device(&name).await?;
         let path = ["products", PRODUCT, "devices", &name, "tokens"];
         let token = self.api.post(&path, &json!({})).await.map_err(plain)?;
         Ok(Login {
@@ -100,11 +147,12 @@ impl HubUnderTest {
         })
     }
 
-    /// Makes a key that may hear every device.
-    pub(super) async fn application(&self) -> Result<Login> {
+    /// Makes a key that may hear every device, and `count` clients that log in with it.
+    pub(super) async fn applications(&self, count: usize) -> Result<Vec<Login>> {
         let body = json!({"name": "bench", "subscribe": [format!("{PRODUCT}/+/event")]});
         let key = self.api.post(&["keys"], &body).await.map_err(plain)?;
-        Ok(Login { client_id: "bench".to_owned(), user: "bench".to_owned(), password: text(&key, "secret") })
+        let secret = text(&key, "secret");
+        Ok((0..count).map(|number| application(number, &secret)).collect())
     }
 
     pub(super) async fn apply(&self, script: String) -> Result<()> {
@@ -133,6 +181,10 @@ impl HubUnderTest {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+pub(super) fn application(number: usize, secret: &str) -> Login {
+    Login { client_id: format!("bench{number:05}"), user: "bench".to_owned(), password: secret.to_owned() }
 }
 
 /// The counters of a rule's only action.

@@ -87,7 +87,7 @@ async fn effect(stream: &mut TcpStream) -> Result<Instant> {
         let (id, _) = wire::publish_parts(first, body).context("a PUBLISH was malformed")?;
         ensure!(id > 0, "the effect came at QoS 0");
         let mut acknowledgement = Vec::new();
-        wire::puback(&mut acknowledgement, id);
+        wire::acknowledge(&mut acknowledgement, wire::PUBACK, id);
         stream.write_all(&acknowledgement).await?;
         return Ok(arrived);
     }

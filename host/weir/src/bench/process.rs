@@ -77,6 +77,13 @@ impl Process {
         Ok((bytes("VmRSS:").unwrap_or(0), bytes("VmHWM:").unwrap_or(0)))
     }
 
+    /// How many files, and so connections, it has open.
+    pub(super) fn open_files(&self) -> Result<usize> {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .with_context(|| format!("{} is gone: {}", self.name, self.words()))?;
+        Ok(files.count())
+    }
+
     /// The end of what it wrote to standard error.
     fn words(&self) -> String {
         let mut text = Vec::new();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::payload;
 use crate::cli::output::grid;
 
-/// What the latency scenario times.
+/// What the latency scenario times: from a message to what a rule makes of it.
 pub(super) const EFFECT: &str = "effect";
 
 /// Microseconds.
@@ -32,6 +32,7 @@ impl Percentiles {
 /// What one run showed.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Figures {
+    /// Deliveries, where a message goes to many.
     pub(super) messages: u64,
     pub(super) lost: u64,
     pub(super) seconds: f64,
@@ -48,6 +49,7 @@ pub(super) struct Figures {
 #[derive(Debug, Clone)]
 pub(super) struct Run {
     pub(super) scenario: &'static str,
+    pub(super) qos: u8,
     pub(super) broker: &'static str,
     pub(super) rules: usize,
     /// What the latency is of.
@@ -66,7 +68,8 @@ impl Run {
 
     /// CPU per message and rate against the peer's under the same load: below 1, and above 1, is better.
     fn ratios(&self, all: &[Self]) -> Option<(f64, f64)> {
-        let peer = all.iter().find(|run| run.broker != self.broker && run.scenario == self.scenario)?;
+        let peer =
+            all.iter().find(|run| run.broker != self.broker && run.scenario == self.scenario && run.qos == self.qos)?;
         let ratio = |a: f64, b: f64| (b > 0.0).then(|| a / b);
         (self.broker == "weir").then_some(())?;
         Some((ratio(self.cpu_us(), peer.cpu_us())?, ratio(self.rate(), peer.rate())?))
@@ -78,6 +81,7 @@ pub(super) fn as_json(runs: &[Run]) -> Vec<Value> {
         let ratios = run.ratios(runs);
         let mut value = json!({
             "scenario": run.scenario,
+            "qos": run.qos,
             "broker": run.broker,
             "rules": run.rules,
             "messages_per_second": run.rate(),
@@ -98,6 +102,7 @@ pub(super) fn as_json(runs: &[Run]) -> Vec<Value> {
 pub(super) fn as_table(runs: &[Run]) -> String {
     let titles = [
         "SCENARIO",
+        "QOS",
         "BROKER",
         "RULES",
         "MESSAGES",
@@ -121,6 +126,7 @@ pub(super) fn as_table(runs: &[Run]) -> String {
         let loaded = |shown: String| if run.latency_of == EFFECT { String::new() } else { shown };
         vec![
             run.scenario.to_owned(),
+            run.qos.to_string(),
             run.broker.to_owned(),
             run.rules.to_string(),
             figures.messages.to_string(),
@@ -143,7 +149,7 @@ pub(super) fn as_table(runs: &[Run]) -> String {
 mod tests {
     use super::*;
 
-    fn run(scenario: &'static str, broker: &'static str, cpu_seconds: f64) -> Run {
+    fn run(scenario: &'static str, qos: u8, broker: &'static str, cpu_seconds: f64) -> Run {
         let figures = Figures {
             messages: 1_000,
             lost: 0,
@@ -154,7 +160,7 @@ mod tests {
             rss_bytes: 1,
             peak_rss_bytes: 2,
         };
-        Run { scenario, broker, rules: 0, latency_of: "ack", figures }
+        Run { scenario, qos, broker, rules: 0, latency_of: "ack", figures }
     }
 
     #[test]
@@ -167,13 +173,19 @@ mod tests {
 
     #[test]
     fn a_ratio_compares_the_same_load() {
-        let runs = [run("qos0", "weir", 0.5), run("qos1", "weir", 0.1), run("qos0", "mosquitto", 1.0)];
+        let runs = [
+            run("fan-in", 0, "weir", 0.5),
+            run("fan-in", 1, "weir", 0.1),
+            run("fan-out", 0, "weir", 0.1),
+            run("fan-in", 0, "mosquitto", 1.0),
+        ];
         assert_eq!(runs[0].ratios(&runs), Some((0.5, 1.0)));
-        assert_eq!(runs[1].ratios(&runs), None);
-        assert_eq!(runs[2].ratios(&runs), None);
+        for other in &runs[1..] {
+            assert_eq!(other.ratios(&runs), None);
+        }
         let shown = as_json(&runs);
         assert_eq!(shown[0]["cpu_us_per_message"], 500.0);
         assert_eq!(shown[0]["latency_us"]["p99"], 99);
-        assert!(as_table(&runs).lines().nth(1).unwrap().starts_with("qos0"));
+        assert!(as_table(&runs).lines().nth(1).unwrap().starts_with("fan-in    0    weir"));
     }
 }

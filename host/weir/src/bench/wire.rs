@@ -1,4 +1,4 @@
-//! As much of MQTT 3.1.1 as a load generator needs, encoded once and scanned without copying.
+//! As much of MQTT 3.1.1 as a load generator needs, at every QoS, encoded once and scanned without copying.
 //!
 //! The hub's own codec would be the wrong measure: its cost would be in both sides of the figures.
 
@@ -13,8 +13,13 @@ use tokio::{
 
 use super::payload;
 
+/// Its type alone: the flags say more.
 pub(super) const PUBLISH: u8 = 3;
-pub(super) const PUBACK: u8 = 4;
+/// First bytes of acknowledgements, whose flags are fixed.
+pub(super) const PUBACK: u8 = 0x40;
+pub(super) const PUBREC: u8 = 0x50;
+pub(super) const PUBREL: u8 = 0x62;
+pub(super) const PUBCOMP: u8 = 0x70;
 
 /// How long a broker may take to answer anything.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -23,6 +28,7 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub(super) struct Login {
     pub(super) client_id: String,
+    /// Neither this nor a password is sent if it is empty: then the transport says who the client is.
     pub(super) user: String,
     pub(super) password: String,
 }
@@ -31,31 +37,57 @@ pub(super) struct Login {
 pub(super) async fn connect(address: &str, login: &Login) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
     stream.set_nodelay(true)?;
-    let mut body = Vec::new();
-    text(&mut body, "MQTT");
-    // Level 4; clean session, user name and password; no keep-alive.
-    body.extend_from_slice(&[4, 0b1100_0010, 0, 0]);
-    text(&mut body, &login.client_id);
-    text(&mut body, &login.user);
-    text(&mut body, &login.password);
-    stream.write_all(&framed(0x10, &body)).await?;
+    stream.write_all(&connect_packet(login, 0)).await?;
     let mut answer = [0; 4];
     timeout(ANSWER_TIMEOUT, stream.read_exact(&mut answer)).await.context("no CONNACK came")??;
-    let [0x20, 2, _, code] = answer else { bail!("the broker answered CONNECT with {answer:02x?}") };
-    ensure!(code == 0, "the broker refused {} with return code {code}", login.user);
+    check_connack(&answer)?;
     Ok(stream)
+}
+
+/// With a clean session; 0 seconds are no keep-alive.
+pub(super) fn connect_packet(login: &Login, keep_alive: u16) -> Vec<u8> {
+    let mut body = Vec::new();
+    text(&mut body, "MQTT");
+    let has_user = !login.user.is_empty();
+    body.extend_from_slice(&[4, if has_user { 0b1100_0010 } else { 0b0000_0010 }]);
+    body.extend_from_slice(&keep_alive.to_be_bytes());
+    text(&mut body, &login.client_id);
+    if has_user {
+        text(&mut body, &login.user);
+        text(&mut body, &login.password);
+    }
+    framed(0x10, &body)
+}
+
+pub(super) fn check_connack(answer: &[u8; 4]) -> Result<()> {
+    let [0x20, 2, _, code] = answer else { bail!("the broker answered CONNECT with {answer:02x?}") };
+    ensure!(*code == 0, "the broker refused CONNECT with return code {code}");
+    Ok(())
 }
 
 /// Subscribes and waits for SUBACK.
 pub(super) async fn subscribe(stream: &mut TcpStream, filter: &str, qos: u8) -> Result<()> {
+    stream.write_all(&subscribe_packet(filter, qos)).await?;
+    let mut answer = [0; 5];
+    timeout(ANSWER_TIMEOUT, stream.read_exact(&mut answer)).await.context("no SUBACK came")??;
+    check_suback(&answer, qos)
+}
+
+pub(super) fn subscribe_packet(filter: &str, qos: u8) -> Vec<u8> {
     let mut body = vec![0, 1];
     text(&mut body, filter);
     body.push(qos);
-    stream.write_all(&framed(0x82, &body)).await?;
-    let mut answer = [0; 5];
-    timeout(ANSWER_TIMEOUT, stream.read_exact(&mut answer)).await.context("no SUBACK came")??;
-    ensure!(answer == [0x90, 3, 0, 1, qos], "the broker answered SUBSCRIBE {filter} with {answer:02x?}");
-    Ok(())
+    framed(0x82, &body)
+}
+
+pub(super) fn check_suback(answer: &[u8; 5], qos: u8) -> Result<()> {
+    match answer {
+        [0x90, 3, 0, 1, granted] if *granted == qos => Ok(()),
+        [0x90, 3, 0, 1, granted] if *granted < qos => {
+            bail!("the broker grants QoS {granted}, and QoS {qos} was to be measured: choose by --qos")
+        }
+        _ => bail!("the broker answered SUBSCRIBE with {answer:02x?}"),
+    }
 }
 
 /// The first whole packet of `bytes`: type and flags, what follows the header, and the length of all.
@@ -83,12 +115,13 @@ pub(super) fn publish_parts(flags: u8, body: &[u8]) -> Option<(u16, &[u8])> {
     Some((u16::from_be_bytes(*id), payload))
 }
 
-pub(super) fn puback(out: &mut Vec<u8>, id: u16) {
+/// Adds the acknowledgement that begins with `first`.
+pub(super) fn acknowledge(out: &mut Vec<u8>, first: u8, id: u16) {
     let [high, low] = id.to_be_bytes();
-    out.extend_from_slice(&[PUBACK << 4, 2, high, low]);
+    out.extend_from_slice(&[first, 2, high, low]);
 }
 
-/// A row of PUBLISH packets of one device, encoded once and sent again and again. At QoS 1 the packet in slot `n` has
+/// A row of PUBLISH packets of one device, encoded once and sent again and again. Above QoS 0 the packet in slot `n` has
 /// identifier `n + 1`.
 #[derive(Debug)]
 pub(super) struct Ring {
@@ -166,6 +199,20 @@ mod tests {
         }
         assert!(rest.is_empty());
         assert!(packet(&bytes[..100]).is_none());
+    }
+
+    #[test]
+    fn a_client_without_a_user_sends_no_password() {
+        let login = |user: &str| Login { client_id: "c".into(), user: user.into(), password: "p".into() };
+        assert_eq!(connect_packet(&login(""), 3_600), b"\x10\x0d\0\x04MQTT\x04\x02\x0e\x10\0\x01c");
+        assert_eq!(connect_packet(&login("u"), 0), b"\x10\x13\0\x04MQTT\x04\xc2\0\0\0\x01c\0\x01u\0\x01p");
+    }
+
+    #[test]
+    fn a_lower_qos_than_asked_for_is_not_measured() {
+        assert!(check_suback(&[0x90, 3, 0, 1, 2], 2).is_ok());
+        assert!(check_suback(&[0x90, 3, 0, 1, 1], 2).unwrap_err().to_string().contains("grants QoS 1"));
+        assert!(check_suback(&[0x90, 3, 0, 1, 0x80], 0).is_err());
     }
 
     #[test]

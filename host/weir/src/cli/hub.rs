@@ -302,6 +302,8 @@ mod tests {
             http: "http://127.0.0.1:8080".into(),
             mqtt: "127.0.0.1:1884".into(),
             mqtts: None,
+            ws: "127.0.0.1:8081".into(),
+            wss: None,
         };
         folder.write_endpoints(&endpoints).unwrap();
         assert!(matches!(here(None).hub(), Err(Failure::Refused { .. })));

@@ -184,6 +184,8 @@ mod tests {
             "weir call A1B2C3D4E5/dev on?",
             "weir --server http://h:1 --key a:b get rules",
             "weir get rules --server http://h:1 --key a:b",
+            "weir bench --scenario fan-in,fan-out --qos 0,2 --broker mosquitto -o json",
+            "weir bench connections --count 9 --tls --ws --subscribe",
             "weir serve --mqtt-port 0 --set log.sync=never --data /x",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -198,6 +200,8 @@ mod tests {
             "weir set shadow A1B2C3D4E5 dev --desired {",
             "weir set shadow A1B2C3D4E5 dev --desired 1",
             "weir call A1B2C3D4E5/dev",
+            "weir bench --qos 3",
+            "weir bench connections --psk --tls",
             "weir create device A1B2C3D4E5/d --out d",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_err();

@@ -156,6 +156,10 @@ fn from_text(text: &str, default: &Value) -> Result<Value, String> {
             "false" | "0" | "no" | "off" => Ok(Value::Boolean(false)),
             _ => Err(format!("{text:?} is neither true nor false")),
         },
+        Value::Array(_) => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Ok(Value::Array(parts.map(|part| Value::String(part.to_owned())).collect()))
+        }
         _ => Ok(Value::String(text.to_owned())),
     }
 }

@@ -39,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) runtime: Runtime,
     pub(crate) listen: Listen,
     pub(crate) tls: Tls,
+    pub(crate) websocket: WebSocket,
     pub(crate) admin: Admin,
     pub(crate) logging: Logging,
     pub(crate) log: Log,
@@ -61,6 +62,7 @@ pub(crate) struct Runtime {
 pub(crate) struct Listen {
     pub(crate) address: IpAddr,
     pub(crate) mqtt_port: u16,
+    pub(crate) ws_port: u16,
     pub(crate) name: String,
     pub(crate) allow_plaintext: bool,
 }
@@ -70,10 +72,20 @@ pub(crate) struct Listen {
 pub(crate) struct Tls {
     pub(crate) enabled: bool,
     pub(crate) mqtt_port: u16,
+    pub(crate) ws_port: u16,
     /// Empty: what the hub's authority makes.
     pub(crate) certificate: PathBuf,
     pub(crate) private_key: PathBuf,
     pub(crate) sha1_psk_suites: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WebSocket {
+    #[serde(deserialize_with = "values::origins")]
+    pub(crate) origins: Vec<String>,
+    #[serde(deserialize_with = "values::size")]
+    pub(crate) message_bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

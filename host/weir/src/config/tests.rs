@@ -24,6 +24,7 @@ fn fails(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str, &str)],
 fn defaults_are_complete_and_valid() {
     let config = Config::load(Overrides::default()).unwrap();
     assert_eq!(config.listen.mqtt_port, 1883);
+    assert_eq!((config.listen.ws_port, config.tls.ws_port), (8081, 8443));
     assert_eq!(config.admin.port, 8080);
     assert_eq!(config.log.segment_bytes, 64 << 20);
     assert_eq!(config.log.retain_age, Duration::from_secs(7 * 24 * 3600));
@@ -86,6 +87,20 @@ fn a_bad_value_is_named_with_who_gave_it() {
     assert!(error.starts_with("FILE is not valid TOML: "), "{error}");
     let missing = Config::load(Overrides { file: Some("/nowhere/weir.toml".into()), ..Overrides::default() });
     assert_eq!(missing.unwrap_err().to_string(), "cannot read configuration file /nowhere/weir.toml");
+}
+
+#[test]
+fn origins_are_a_list() {
+    let origins = |text| load("", &[("WEIR_WEBSOCKET__ORIGINS", text)], &[]).map(|config| config.websocket.origins);
+    assert_eq!(origins("").unwrap(), Vec::<String>::new());
+    assert_eq!(origins("https://a.example, http://b:81").unwrap(), ["https://a.example", "http://b:81"]);
+    let file = load("[websocket]\norigins = ['https://a.example']", &[], &[]).unwrap();
+    assert_eq!(file.websocket.origins, ["https://a.example"]);
+    assert_eq!(
+        origins("https://a.example/").unwrap_err(),
+        "environment variable WEIR_WEBSOCKET__ORIGINS: setting websocket.origins: \"https://a.example/\" is not an \
+         origin; write scheme and host without a path, such as \"https://app.example.org\"",
+    );
 }
 
 #[test]

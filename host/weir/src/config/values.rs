@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use bytesize::ByteSize;
 use serde::{
-    Deserializer,
+    Deserialize, Deserializer,
     de::{Error, Visitor},
 };
 
@@ -42,6 +42,21 @@ pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D:
 /// As [`size`], for what is held in memory.
 pub(super) fn memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     usize::try_from(size(deserializer)?).map_err(|_| D::Error::custom("more than this machine can address"))
+}
+
+/// Origins as browsers say them: scheme, host, and a port unless it is the scheme's own.
+pub(super) fn origins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let origins = Vec::<String>::deserialize(deserializer)?;
+    let is_origin = |text: &String| {
+        let host = text.split_once("://").map(|(_, host)| host);
+        host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ']))
+    };
+    match origins.iter().find(|text| !is_origin(text)) {
+        Some(text) => Err(D::Error::custom(format!(
+            "{text:?} is not an origin; write scheme and host without a path, such as \"https://app.example.org\""
+        ))),
+        None => Ok(origins),
+    }
 }
 
 struct SizeText;

@@ -1,22 +1,14 @@
 //! The hub, made out of its parts in order, and taken apart in the reverse.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use weir_broker::{Drain, Parts, Running};
 use weir_http::{Endpoint, HttpOptions};
 use weir_log::{Clock, Log, storage::fs::Folder};
 use weir_mqtt::{Admission, Transport};
 use weir_store::Store;
 
-use super::{
-    administrator, banner, engines,
-    listeners::{Wanted, bind, reachable},
-    signals,
-    start_error::StartError,
-    tls::Tls,
-};
+use super::{administrator, banner, engines, listeners::Listeners, memory, signals, start_error::StartError, tls::Tls};
 use crate::{
     cli::{
         failure::Failure,
@@ -53,33 +45,8 @@ impl App {
         let folder = Folder::open(&data.log()).map_err(log_failed)?;
 
         // Ports before data: one that is taken is found before recovery, which may take a while.
-        let mqtt = bind(Wanted {
-            what: "MQTT",
-            address: SocketAddr::new(config.plain_address(), config.listen.mqtt_port),
-            port_flag: "--mqtt-port",
-            address_flag: "--listen",
-        })
-        .await?;
-        let mqtts = match config.tls.enabled {
-            true => Some(
-                bind(Wanted {
-                    what: "MQTT over TLS",
-                    address: SocketAddr::new(config.listen.address, config.tls.mqtt_port),
-                    port_flag: "--mqtts-port",
-                    address_flag: "--listen",
-                })
-                .await?,
-            ),
-            false => None,
-        };
-        let http = bind(Wanted {
-            what: "management",
-            address: SocketAddr::new(config.admin.address, config.admin.port),
-            port_flag: "--admin-port",
-            address_flag: "--admin-listen",
-        })
-        .await?;
-        let endpoints = endpoints(&mqtt, mqtts.as_ref(), &http).map_err(StartError::Address)?;
+        let listeners = Listeners::bind(&config).await?;
+        let endpoints = listeners.endpoints(VERSION).map_err(StartError::Address)?;
 
         let clock = Clock::system();
         let log = Log::open(Arc::new(folder), config.log_options(), clock.clone()).map_err(log_failed)?;
@@ -90,8 +57,7 @@ impl App {
         let acceptor = tls.acceptor(&config, store.clone())?;
         let hangup = signals::hangup().map_err(StartError::Signal)?;
 
-        let listeners: Vec<&TcpListener> = [&mqtt, &http].into_iter().chain(&mqtts).collect();
-        let targets = engines::targets(&listeners, &clock).map_err(StartError::Address)?;
+        let targets = engines::targets(&listeners.all(), &clock).map_err(StartError::Address)?;
 
         // Rules run from here on; what they republish reaches sessions as soon as there are any.
         let front = Drain::new();
@@ -112,19 +78,28 @@ impl App {
             query: engines::query(&config, log, running.broker.rules().clone()),
             mqtt: told_plain(&config, &endpoints.mqtt),
             mqtts: endpoints.mqtts.as_ref().map(|mqtts| told(&config, mqtts)),
+            ws: told_plain(&config, &endpoints.ws),
+            wss: endpoints.wss.as_ref().map(|wss| told(&config, wss)),
             authority: tls.authority(),
             version: VERSION,
             limits: config.http_limits(),
         };
+        let Listeners { mqtt, mqtts, ws, wss, http } = listeners;
         front.spawn("management", weir_http::serve(http, running.broker.clone(), options, front.clone()));
         let admission = Admission::new(running.broker.limits(), running.broker.metrics());
         let serve = |listener, transport| {
             weir_mqtt::serve(listener, transport, admission.clone(), running.broker.clone(), front.clone())
         };
         front.spawn("mqtt", serve(mqtt, Transport::Plain));
+        let options = Arc::new(config.websocket_options());
+        front.spawn("websocket", serve(ws, Transport::WebSocket(Arc::clone(&options))));
         if let Some(mqtts) = mqtts {
-            front.spawn("mqtt over tls", serve(mqtts, Transport::Tls(acceptor)));
+            front.spawn("mqtt over tls", serve(mqtts, Transport::Tls(acceptor.clone())));
         }
+        if let Some(wss) = wss {
+            front.spawn("secure websocket", serve(wss, Transport::SecureWebSocket(acceptor, options)));
+        }
+        front.spawn("memory", memory::keep_small(admission, front.token().clone()));
         front.spawn("tls files", tls.keep_fresh(hangup, front.token().clone()));
 
         // Last: whoever finds this file finds a hub that serves.
@@ -134,9 +109,9 @@ impl App {
 
     /// Tells the person, or the log, where the hub is.
     pub(super) async fn announce(&self) {
-        let Endpoints { mqtt, mqtts, http, .. } = &self.endpoints;
+        let Endpoints { mqtt, mqtts, ws, wss, http, .. } = &self.endpoints;
         let folder = self.data.path().display().to_string();
-        tracing::info!(%mqtt, mqtts, %http, data = folder, version = VERSION, "serving");
+        tracing::info!(%mqtt, mqtts, %ws, wss, %http, data = folder, version = VERSION, "serving");
         if self.config.listen.address.is_unspecified() && self.config.listen.name.is_empty() {
             tracing::warn!(
                 "devices are told to connect to loopback, and the certificate is for that alone; say --name HOST"
@@ -181,18 +156,6 @@ impl App {
             }
         }
     }
-}
-
-/// Where the listeners really are: a port may have been 0.
-fn endpoints(mqtt: &TcpListener, mqtts: Option<&TcpListener>, http: &TcpListener) -> std::io::Result<Endpoints> {
-    let place = |listener: &TcpListener| Ok::<_, std::io::Error>(reachable(listener.local_addr()?).to_string());
-    Ok(Endpoints {
-        pid: std::process::id(),
-        version: VERSION.to_owned(),
-        http: format!("http://{}", place(http)?),
-        mqtt: place(mqtt)?,
-        mqtts: mqtts.map(place).transpose()?,
-    })
 }
 
 /// What devices are told to connect to.

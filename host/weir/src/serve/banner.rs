@@ -4,8 +4,9 @@ use crate::data::Endpoints;
 
 /// Where the hub is, and the next command to type.
 pub(super) fn banner(endpoints: &Endpoints, folder: &str, data_flag: &str, first_time: bool) -> String {
-    let Endpoints { version, mqtt, mqtts, http, .. } = endpoints;
+    let Endpoints { version, mqtt, mqtts, ws, wss, http, .. } = endpoints;
     let mqtts = mqtts.as_ref().map(|mqtts| format!("  MQTT, TLS   {mqtts}\n")).unwrap_or_default();
+    let wss = wss.as_ref().map(|wss| format!("  wss://{wss}")).unwrap_or_default();
     let next = if first_time {
         format!(
             "Next, in another terminal:\n  \
@@ -16,5 +17,8 @@ pub(super) fn banner(endpoints: &Endpoints, folder: &str, data_flag: &str, first
     } else {
         format!("Next, in another terminal:\n  weir status{data_flag}")
     };
-    format!("weir {version}\n  MQTT        {mqtt}\n{mqtts}  management  {http}\n  data        {folder}\n\n{next}\n")
+    format!(
+        "weir {version}\n  MQTT        {mqtt}\n{mqtts}  WebSocket   ws://{ws}{wss}\n  management  {http}\n  \
+         data        {folder}\n\n{next}\n"
+    )
 }

@@ -8,6 +8,18 @@ use std::{
 use tokio::net::TcpListener;
 
 use super::start_error::StartError;
+use crate::{config::Config, data::Endpoints};
+
+/// Every port that the hub serves.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    pub(super) mqtt: TcpListener,
+    /// None of the encrypted ones is there without TLS.
+    pub(super) mqtts: Option<TcpListener>,
+    pub(super) ws: TcpListener,
+    pub(super) wss: Option<TcpListener>,
+    pub(super) http: TcpListener,
+}
 
 /// A listener that is to be.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +31,49 @@ pub(super) struct Wanted {
     pub(super) address_flag: &'static str,
 }
 
-pub(super) async fn bind(wanted: Wanted) -> Result<TcpListener, StartError> {
+impl Listeners {
+    pub(super) async fn bind(config: &Config) -> Result<Self, StartError> {
+        let for_devices = |what, address, port, port_flag| {
+            bind(Wanted { what, address: SocketAddr::new(address, port), port_flag, address_flag: "--listen" })
+        };
+        let (plain, address) = (config.plain_address(), config.listen.address);
+        let mqtt = for_devices("MQTT", plain, config.listen.mqtt_port, "--mqtt-port").await?;
+        let ws = for_devices("MQTT over WebSocket", plain, config.listen.ws_port, "--ws-port").await?;
+        let (mut mqtts, mut wss) = (None, None);
+        if config.tls.enabled {
+            mqtts = Some(for_devices("MQTT over TLS", address, config.tls.mqtt_port, "--mqtts-port").await?);
+            wss = Some(for_devices("MQTT over secure WebSocket", address, config.tls.ws_port, "--wss-port").await?);
+        }
+        let http = bind(Wanted {
+            what: "management",
+            address: SocketAddr::new(config.admin.address, config.admin.port),
+            port_flag: "--admin-port",
+            address_flag: "--admin-listen",
+        })
+        .await?;
+        Ok(Self { mqtt, mqtts, ws, wss, http })
+    }
+
+    pub(super) fn all(&self) -> Vec<&TcpListener> {
+        [&self.mqtt, &self.ws, &self.http].into_iter().chain(&self.mqtts).chain(&self.wss).collect()
+    }
+
+    /// Where they really are: a port may have been 0.
+    pub(super) fn endpoints(&self, version: &str) -> io::Result<Endpoints> {
+        let place = |listener: &TcpListener| Ok::<_, io::Error>(reachable(listener.local_addr()?).to_string());
+        Ok(Endpoints {
+            pid: std::process::id(),
+            version: version.to_owned(),
+            http: format!("http://{}", place(&self.http)?),
+            mqtt: place(&self.mqtt)?,
+            mqtts: self.mqtts.as_ref().map(place).transpose()?,
+            ws: place(&self.ws)?,
+            wss: self.wss.as_ref().map(place).transpose()?,
+        })
+    }
+}
+
+async fn bind(wanted: Wanted) -> Result<TcpListener, StartError> {
     TcpListener::bind(wanted.address).await.map_err(|source| StartError::Bind { wanted, source })
 }
 
@@ -51,7 +105,7 @@ pub(super) fn explain(wanted: &Wanted, error: &io::Error) -> (String, String) {
 }
 
 /// An address at which a client on this machine reaches a listener.
-pub(super) fn reachable(bound: SocketAddr) -> SocketAddr {
+fn reachable(bound: SocketAddr) -> SocketAddr {
     let ip = match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),

@@ -8,6 +8,7 @@ mod banner;
 mod engines;
 mod listeners;
 mod logging;
+mod memory;
 mod options;
 mod signals;
 mod start_error;
@@ -19,6 +20,7 @@ use crate::{
     cli::{failure::Failure, hub::Target, output::Output},
     config::{self, Config, Overrides},
     data::DataFolder,
+    open_files,
 };
 use app::{App, Ended};
 use signals::Signals;
@@ -37,10 +39,16 @@ pub(crate) struct Args {
     /// Port for MQTT over TLS; 0 for any that is free [default: 8883]
     #[arg(long, value_name = "PORT")]
     mqtts_port: Option<u16>,
+    /// Port for MQTT over WebSocket; 0 for any that is free [default: 8081]
+    #[arg(long, value_name = "PORT")]
+    ws_port: Option<u16>,
+    /// Port for MQTT over secure WebSocket; 0 for any that is free [default: 8443]
+    #[arg(long, value_name = "PORT")]
+    wss_port: Option<u16>,
     /// Host name or address that devices are told to connect to; the hub's certificate is made for it
     #[arg(long, value_name = "HOST")]
     name: Option<String>,
-    /// Let plain MQTT leave loopback: everyone on the way can read passwords
+    /// Let plain MQTT and WebSocket leave loopback: everyone on the way can read passwords
     #[arg(long)]
     allow_plaintext: bool,
     /// Address of the management listener [default: 127.0.0.1]
@@ -70,6 +78,15 @@ pub(crate) fn run(args: Args, target: &Target, out: Output) -> Result<(), Failur
     let config = Config::load(args.overrides()?).map_err(|error| Failure::usage(start_error::chain(&error)))?;
     let data = target.data_folder()?;
     logging::start(&config.logging)?;
+    let open_files = open_files::raise();
+    let connections = config.limits.connections.saturating_add(config.admin.connections) as u64;
+    if let Err(room) = open_files::room_for(connections, open_files) {
+        tracing::warn!(
+            open_files,
+            "there is room for {room} connections, and limits.connections and admin.connections allow {connections}; {}",
+            open_files::REMEDY
+        );
+    }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if config.runtime.worker_threads > 0 {
         builder.worker_threads(config.runtime.worker_threads);
@@ -120,6 +137,8 @@ impl Args {
             ("--listen", "listen.address", self.listen.map(|address| address.to_string())),
             ("--mqtt-port", "listen.mqtt_port", self.mqtt_port.map(|port| port.to_string())),
             ("--mqtts-port", "tls.mqtt_port", self.mqtts_port.map(|port| port.to_string())),
+            ("--ws-port", "listen.ws_port", self.ws_port.map(|port| port.to_string())),
+            ("--wss-port", "tls.ws_port", self.wss_port.map(|port| port.to_string())),
             ("--name", "listen.name", self.name),
             ("--allow-plaintext", "listen.allow_plaintext", self.allow_plaintext.then(|| "true".to_owned())),
             ("--admin-listen", "admin.address", self.admin_listen.map(|address| address.to_string())),

@@ -4,6 +4,7 @@ use weir_broker::{Limits, Rate, RuleOptions};
 use weir_http::HttpLimits;
 use weir_lake::QueryOptions;
 use weir_log::{LogOptions, SyncPolicy};
+use weir_mqtt::WebSocketOptions;
 use weir_store::StoreOptions;
 
 use crate::config::{self, Config};
@@ -58,6 +59,14 @@ impl Config {
             handshake: limits.handshake_timeout,
             keep_alive: limits.keep_alive,
             write_stall: limits.write_stall,
+        }
+    }
+
+    pub(super) fn websocket_options(&self) -> WebSocketOptions {
+        WebSocketOptions {
+            origins: self.websocket.origins.clone(),
+            message: self.websocket.message_bytes,
+            handshake: self.limits.handshake_timeout,
         }
     }
 

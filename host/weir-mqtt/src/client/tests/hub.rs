@@ -118,6 +118,20 @@ impl Hub {
         peer
     }
 
+    /// A client of MQTT 5 that is connected, takes no reason strings, and has these other properties.
+    pub(super) async fn modern(&self, client_id: &str, properties: &[u8], login: (&str, &str)) -> Peer {
+        let mut peer = self.connect(65_536);
+        peer.send(&connect_5(2, 0, &[b"\x17\0", properties].concat(), client_id, login)).await;
+        let answer = peer.packet().await;
+        assert_eq!(answer[2..4], [0, 0], "{answer:02x?}");
+        peer
+    }
+
+    /// The device in MQTT 5.
+    pub(super) async fn modern_device(&self, properties: &[u8]) -> Peer {
+        self.modern("d", properties, ("A1B2C3D4E5/dev", &self.token)).await
+    }
+
     /// The administrator, connected.
     pub(super) async fn administrator(&self, client_id: &str) -> Peer {
         let mut peer = self.connect(65_536);
@@ -169,6 +183,16 @@ impl Peer {
         tokio::time::timeout(PATIENCE, self.io.read_exact(bytes)).await.expect("nothing came").unwrap();
     }
 
+    /// The next packet; its remaining length takes one byte.
+    pub(super) async fn packet(&mut self) -> Vec<u8> {
+        let mut bytes = vec![0; 2];
+        self.read(&mut bytes).await;
+        let mut rest = vec![0; usize::from(bytes[1])];
+        self.read(&mut rest).await;
+        bytes.append(&mut rest);
+        bytes
+    }
+
     /// Waits until the hub closes the connection; returns what it sent before.
     pub(super) async fn closed(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
@@ -199,7 +223,30 @@ pub(super) fn publish(topic: &str, packet_id: Option<u8>, payload: &[u8]) -> Vec
     packet(first, &[&length, topic.as_bytes(), &id, payload].concat())
 }
 
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+/// CONNECT of MQTT 5 with these flags beside user name and password, properties with their length, and client id.
+pub(super) fn connect_5(flags: u8, keep_alive: u8, properties: &[u8], client_id: &str, login: (&str, &str)) -> Vec<u8> {
+    let text = |text: &str| [&u16::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat();
+    let head = [b"\0\x04MQTT\x05", &[0xc0 | flags, 0, keep_alive][..]].concat();
+    let properties = [&[u8::try_from(properties.len()).unwrap()], properties].concat();
+    packet(0x10, &[head, properties, text(client_id), text(login.0), text(login.1)].concat())
+}
+
+/// PUBLISH of MQTT 5.
+pub(super) fn publish_5(first: u8, topic: &str, packet_id: Option<u8>, properties: &[u8], payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(topic.len()).unwrap().to_be_bytes();
+    let id = packet_id.map(|id| vec![0, id]).unwrap_or_default();
+    let properties_length = [u8::try_from(properties.len()).unwrap()];
+    packet(first, &[&length, topic.as_bytes(), &id, &properties_length, properties, payload].concat())
+}
+
+/// SUBSCRIBE of MQTT 5 with packet identifier 1; the options are the last byte.
+pub(super) fn subscribe_5(properties: &[u8], filter: &str, options: u8) -> Vec<u8> {
+    let length = u16::try_from(filter.len()).unwrap().to_be_bytes();
+    let properties_length = [u8::try_from(properties.len()).unwrap()];
+    packet(0x82, &[&[0, 1], &properties_length[..], properties, &length, filter.as_bytes(), &[options]].concat())
+}
+
+pub(super) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let (mut bytes, mut length) = (vec![first], body.len());
     while length > 127 {
         bytes.push(u8::try_from(length % 128).unwrap() | 0x80);

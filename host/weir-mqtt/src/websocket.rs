@@ -1,0 +1,33 @@
+//! MQTT over WebSocket: an HTTP request becomes a stream of bytes, which is served as any other.
+//!
+//! Any path is upgraded, if the client asks for a subprotocol of MQTT ([`handshake`]). From then on the client's bytes
+//! are the payloads of binary frames, however they are cut ([`incoming`]), and what is written goes out as one binary
+//! frame a write ([`WebSocket`]). A request that is no upgrade gets an HTTP answer ([`http`]).
+//!
+//! Architecture invariant: nothing is gathered. A frame's payload is handed on as it arrives, in the reader's own buffer,
+//! so an idle connection holds no buffer and a busy one none but a header and one control frame.
+
+mod handshake;
+mod http;
+mod incoming;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub(crate) use http::open;
+pub(crate) use stream::WebSocket;
+
+/// What WebSocket listeners let in.
+#[derive(Debug, Clone)]
+pub struct WebSocketOptions {
+    /// Origins whose pages may connect, such as `https://app.example.org`. Empty: those of any. A client that is no
+    /// browser names none and is let in: its credentials are in CONNECT.
+    pub origins: Vec<String>,
+    /// Bytes of one message, in however many frames.
+    pub message: u64,
+    /// Time from the connection, or from the end of the TLS handshake, to the whole request.
+    pub handshake: Duration,
+}

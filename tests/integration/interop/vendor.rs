@@ -1,0 +1,162 @@
+//! The vendor's device SDK for Python, `tencent-iot-device` 1.0.0, unmodified.
+//!
+//! It speaks MQTT 3.1, makes its password by HMAC-SHA1 over an expiry in milliseconds, and wants JSON as payloads. It has
+//! its host names and ports built in; `tests/interop/vendor_device.py` leads them to the hub. What does not run, and why:
+//!
+//! * **TLS with the device's key** (`auth_mode` `KEY`, `tls=True`): the SDK trusts the vendor's own authority, whose
+//!   certificate is written into its code, and it asks Python for a server's context where it is the client, which Python
+//!   refuses since 3.10. It could not reach the vendor either. [`keys_over_tls_end_in_the_sdk`] shows it.
+//! * **Dynamic registration, gateways, OTA, RRPC, shadows, NTP**: they need services of the hub that are not there yet.
+
+use std::{fs, process::Command};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::library::{Library, Program, installed, path_of};
+use crate::harness::{
+    SOON,
+    hub::{Hub, PRODUCT},
+    mqtt::Mqtt,
+};
+
+const DEVICE: &str = "sdk-device";
+
+/// The device's side: what the SDK reads, and the program around it.
+struct Sdk {
+    folder: TempDir,
+    program: Program,
+}
+
+impl Sdk {
+    fn start() -> Self {
+        let mut command = Command::new(installed("python/bin/python"));
+        // Before everything that is installed, as the SDK wants an older paho.
+        command.arg(path_of("vendor_device.py")).env("PYTHONPATH", installed("vendor"));
+        Self { folder: tempfile::tempdir().unwrap(), program: Program::start(&mut command) }
+    }
+
+    /// Writes the SDK's device file. Certificates are looked for beside it.
+    fn describe(&self, mode: &str, secret: &str) {
+        let file = |name: &str| self.folder.path().join(name).display().to_string();
+        let description = json!({
+            "auth_mode": mode,
+            "productId": PRODUCT,
+            "productSecret": "",
+            "deviceName": DEVICE,
+            "key_deviceinfo": {"deviceSecret": secret},
+            "cert_deviceinfo": {
+                "devCaFile": file("ca.pem"),
+                "devCertFile": file("device.pem"),
+                "devPrivateKeyFile": file("device.key"),
+            },
+            "subDev": {"sub_productId": "", "sub_devName": ""},
+            "region": "china",
+        });
+        fs::write(self.folder.path().join("device.json"), description.to_string()).unwrap();
+    }
+
+    fn try_connect(&mut self, port: u16, tls: bool, websocket: bool) -> Value {
+        let file = self.folder.path().join("device.json");
+        self.program.call(&json!({"do": "connect", "file": file, "port": port, "tls": tls, "websocket": websocket}))
+    }
+
+    fn call(&mut self, command: Value) -> Value {
+        let answer = self.program.call(&command);
+        assert!(answer.get("error").is_none(), "{command}: {answer}");
+        answer
+    }
+
+    /// Everything that a connected device does.
+    fn works(&mut self, hub: &Hub) {
+        let [event, data, control] = ["event", "data", "control"].map(|class| format!("{PRODUCT}/{DEVICE}/{class}"));
+        let mut application = Mqtt::connect(hub.mqtt_port(), &hub.administrator("watcher")).unwrap();
+        application.subscribe(&event);
+        for qos in [0, 1] {
+            assert_eq!(self.call(json!({"do": "subscribe", "filter": control, "qos": qos}))["codes"], json!([qos]));
+            let said = json!({"at": qos, "text": "温度"});
+            self.call(json!({"do": "publish", "topic": event, "payload": said, "qos": qos}));
+            let heard: Value = serde_json::from_str(&application.receive(SOON).unwrap().payload).unwrap();
+            assert_eq!(heard, said);
+            application.publish(&control, &json!({"do": qos}).to_string()).unwrap();
+            let told = self.call(json!({"do": "receive", "within": 20}));
+            assert_eq!(told, json!({"topic": control, "qos": qos, "payload": {"do": qos}}));
+        }
+        // Its own words come back to it on the topic that has both rights.
+        self.call(json!({"do": "subscribe", "filter": data, "qos": 1}));
+        self.call(json!({"do": "publish", "topic": data, "payload": {"n": 1}, "qos": 1}));
+        let told = self.call(json!({"do": "receive", "within": 20}));
+        assert_eq!(told, json!({"topic": data, "qos": 1, "payload": {"n": 1}}));
+        self.call(json!({"do": "unsubscribe", "filter": data}));
+        // A foreign topic is refused in SUBACK.
+        let foreign = format!("{PRODUCT}/other/control");
+        assert_eq!(self.call(json!({"do": "subscribe", "filter": foreign, "qos": 1}))["codes"], json!([0x80]));
+        self.call(json!({"do": "disconnect"}));
+    }
+}
+
+/// A hub that has the device, under the name that the SDK asks for. Gives the device's key.
+fn hub_for(host: &str) -> (Hub, String) {
+    let hub = Hub::with(&[&format!("listen.name={host}")], None);
+    hub.create_product();
+    let device = hub.post(&format!("/v1/products/{PRODUCT}/devices"), &json!({"name": DEVICE}));
+    (hub, device["psk"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn a_key_over_tcp() {
+    let host = format!("{PRODUCT}.iotcloud.tencentdevices.com");
+    let (hub, key) = hub_for(&host);
+    let mut sdk = Sdk::start();
+    sdk.describe("KEY", &key);
+    let answer = sdk.try_connect(hub.mqtt_port(), false, false);
+    assert_eq!(answer, json!({"code": 0, "asked_for": [host, 1883]}));
+    sdk.works(&hub);
+}
+
+#[test]
+fn a_key_over_websocket() {
+    let host = format!("{PRODUCT}.ap-guangzhou.iothub.tencentdevices.com");
+    let (hub, key) = hub_for(&host);
+    let mut sdk = Sdk::start();
+    sdk.describe("KEY", &key);
+    let answer = sdk.try_connect(hub.ws_port(), false, true);
+    assert_eq!(answer, json!({"code": 0, "asked_for": [host, 80]}));
+    sdk.works(&hub);
+}
+
+#[test]
+fn a_certificate_over_tls() {
+    certificate(&format!("{PRODUCT}.iotcloud.tencentdevices.com"), Hub::mqtts_port, false, 8883);
+}
+
+#[test]
+fn a_certificate_over_secure_websocket() {
+    certificate(&format!("{PRODUCT}.ap-guangzhou.iothub.tencentdevices.com"), Hub::wss_port, true, 443);
+}
+
+/// The SDK checks that the hub's certificate is for the name that it asked for.
+fn certificate(host: &str, port: fn(&Hub) -> u16, websocket: bool, asked: u16) {
+    let (hub, key) = hub_for(host);
+    let mut sdk = Sdk::start();
+    sdk.describe("CERT", &key);
+    let folder = sdk.folder.path();
+    fs::write(folder.join("ca.pem"), hub.weir(&["get", "ca"]).stdout).unwrap();
+    let arguments = ["create", "certificate", PRODUCT, DEVICE, "--out", "device"];
+    let made = hub.command(&arguments).current_dir(folder).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let answer = sdk.try_connect(port(&hub), true, websocket);
+    assert_eq!(answer, json!({"code": 0, "asked_for": [host, asked]}));
+    sdk.works(&hub);
+}
+
+/// It is the SDK that fails, before a byte goes out.
+#[test]
+fn keys_over_tls_end_in_the_sdk() {
+    let (hub, key) = hub_for(&format!("{PRODUCT}.iotcloud.tencentdevices.com"));
+    let mut sdk = Sdk::start();
+    sdk.describe("KEY", &key);
+    let answer = sdk.try_connect(hub.mqtts_port(), true, false);
+    let error = answer["error"].as_str().unwrap();
+    assert!(error.contains("Cannot create a client socket with a PROTOCOL_TLS_SERVER context"), "{answer}");
+}

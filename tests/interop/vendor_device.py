@@ -1,0 +1,91 @@
+"""tencent-iot-device 1.0.0, the vendor's SDK, as it is: a device that is told what to do by lines of JSON.
+
+The SDK makes the host name from the product, and has the ports built in. So names and ports are led to this machine where
+Python looks them up, and nothing of the SDK is changed. It holds one device for a process.
+"""
+
+import json
+import logging
+import queue
+import socket
+import sys
+
+from hub.hub import QcloudHub
+
+SOON = 20
+look_up = socket.getaddrinfo
+
+
+class Device:
+    def __init__(self, options):
+        def redirected(host, port, *rest, **more):
+            self.asked_for = [host, port]
+            return look_up("127.0.0.1", options["port"], *rest, **more)
+
+        self.asked_for = None
+        socket.getaddrinfo = redirected
+        self.events, self.messages = queue.Queue(), queue.Queue()
+        self.hub = QcloudHub(options["file"], tls=options["tls"], useWebsocket=options["websocket"]).hub
+        self.hub.logInit(self.hub.LoggerLevel.ERROR, options["file"] + ".log", 1 << 20, 1)
+        told = logging.Handler(logging.ERROR)
+        told.emit = lambda record: self.events.put(("failed", record.getMessage()))
+        logging.getLogger("TecentQcloud").addHandler(told)
+        self.hub.registerMqttCallback(
+            lambda present, code, _u: self.events.put(("connected", code)),
+            lambda code, _u: self.events.put(("disconnected", code)),
+            lambda topic, qos, payload, _u: self.messages.put((topic, qos, payload)),
+            lambda mid, _u: self.events.put(("published", mid)),
+            lambda qos, mid, _u: self.events.put(("subscribed", qos)),
+            lambda mid, _u: self.events.put(("unsubscribed", mid)),
+        )
+
+    def wait_for(self, kind):
+        while True:
+            event, value = self.events.get(timeout=SOON)
+            if event == kind:
+                return value
+            if event == "failed":
+                raise RuntimeError(value)
+
+    def connect(self, _command):
+        self.hub.connect()
+        return {"code": self.wait_for("connected"), "asked_for": self.asked_for}
+
+    def subscribe(self, command):
+        self.hub.registerUserCallback(command["filter"], lambda *message: self.messages.put(message[:3]))
+        code, _mid = self.hub.subscribe(command["filter"], command["qos"])
+        return {"codes": [self.wait_for("subscribed")]} if code == 0 else {"error": f"code {code}"}
+
+    def unsubscribe(self, command):
+        self.hub.unsubscribe(command["filter"])
+        self.wait_for("unsubscribed")
+        return {}
+
+    def publish(self, command):
+        code, mid = self.hub.publish(command["topic"], command["payload"], command["qos"])
+        while code == 0 and self.wait_for("published") != mid:
+            pass
+        return {} if code == 0 else {"error": f"code {code}"}
+
+    def receive(self, command):
+        try:
+            topic, qos, payload = self.messages.get(timeout=command["within"])
+        except queue.Empty:
+            return {}
+        return {"topic": topic, "qos": qos, "payload": payload}
+
+    def disconnect(self, _command):
+        self.hub.disconnect()
+        return {}
+
+
+device = None
+for line in sys.stdin:
+    command = json.loads(line)
+    try:
+        if command["do"] == "connect":
+            device = Device(command)
+        answer = getattr(device, command["do"])(command)
+    except Exception as error:  # whatever it is, the test should see it
+        answer = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(answer), flush=True)
