@@ -143,9 +143,10 @@ impl Broker {
         name: Option<&ShadowName>,
         version: u64,
     ) -> Result<Shadow, ShadowError> {
+        let topic = ShadowTopic { device: device.clone(), name: name.cloned() };
+        self.policy().may_publish(principal, &topic.request())?;
         // Deleting one that never was would make it.
         self.shadow_exists(device, name).await?;
-        let topic = ShadowTopic { device: device.clone(), name: name.cloned() };
         let payload = json!({ "type": "delete", "version": version }).to_string();
         let mut deleted = self.request(principal, vec![(topic, payload)]).await?;
         deleted.pop().unwrap_or(Err(ShadowError::Ended))

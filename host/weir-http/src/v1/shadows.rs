@@ -40,7 +40,13 @@ pub(crate) fn routes() -> Vec<Route> {
 struct Which {
     /// Without it, the classic one.
     name: Option<ShadowName>,
-    /// For a deletion: the version that it must have; 0: any.
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Remove {
+    name: Option<ShadowName>,
+    /// The version that the shadow must have; 0: any.
     #[serde(default)]
     version: u64,
 }
@@ -102,7 +108,7 @@ async fn describe(
     State(hub): State<Hub>,
     Extension(Caller(caller)): Extension<Caller>,
     PathParams(device): PathParams<DeviceId>,
-    QueryParams(Which { name, .. }): QueryParams<Which>,
+    QueryParams(Which { name }): QueryParams<Which>,
 ) -> Result<Json<Shown>, ApiError> {
     Ok(Json(Shown::new(hub.broker.shadow(&caller, &device, name.as_ref()).await?)))
 }
@@ -142,7 +148,7 @@ async fn update(
     State(hub): State<Hub>,
     Extension(Caller(caller)): Extension<Caller>,
     PathParams(device): PathParams<DeviceId>,
-    QueryParams(Which { name, .. }): QueryParams<Which>,
+    QueryParams(Which { name }): QueryParams<Which>,
     JsonBody(Change { state, version }): JsonBody<Change>,
     overwrite: bool,
 ) -> Result<Json<Shown>, ApiError> {
@@ -155,7 +161,7 @@ async fn remove(
     State(hub): State<Hub>,
     Extension(Caller(caller)): Extension<Caller>,
     PathParams(device): PathParams<DeviceId>,
-    QueryParams(Which { name, version }): QueryParams<Which>,
+    QueryParams(Remove { name, version }): QueryParams<Remove>,
 ) -> Result<StatusCode, ApiError> {
     hub.broker.delete_shadow(&caller, &device, name.as_ref(), version).await?;
     Ok(StatusCode::NO_CONTENT)

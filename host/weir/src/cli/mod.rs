@@ -186,6 +186,7 @@ mod tests {
             "weir get rules --server http://h:1 --key a:b",
             "weir bench --scenario fan-in,fan-out --qos 0,2 --broker mosquitto -o json",
             "weir bench connections --count 9 --tls --ws --subscribe",
+            "weir bench shadows --shadows 9 --updates 90 --batch 3",
             "weir serve --mqtt-port 0 --set log.sync=never --data /x",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
