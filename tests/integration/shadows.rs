@@ -91,7 +91,9 @@ fn a_device_and_an_application_meet_in_the_shadow() {
     }
     let described = json(&weir(&hub, &["describe", "shadow", PRODUCT, "sensor", "-o", "json"]));
     assert_eq!(described["state"]["desired"], json!({"fw": "1.2"}));
-    assert_eq!(described["history"].as_array().unwrap().len(), 3);
+    let history = described["history"].as_array().unwrap();
+    assert_eq!((history.len(), &history[2]["type"]), (3, &json!("update")));
+    assert!(history[2]["time"].as_str().unwrap().starts_with("20"), "{history:?}");
     assert_eq!(
         weir(&hub, &["delete", "shadow", PRODUCT, "sensor"]),
         format!("the shadow of device {PRODUCT}/sensor deleted\n")

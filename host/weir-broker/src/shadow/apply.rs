@@ -84,6 +84,7 @@ impl Shadows {
 
     pub(super) async fn serve(&mut self, request: Request) {
         let Request::Read(device, answer) = request;
+        self.cache.shrink();
         self.load(std::iter::once(&device)).await;
         let found = self.cache.get(&device).map(|slot| {
             slot.shadows.iter().map(|(name, document)| (name.clone(), Arc::clone(document))).collect::<OfDevice>()

@@ -16,6 +16,10 @@ use super::state::OfDevice;
 const OVERHEAD: usize = 512;
 const SPREAD: usize = 4;
 
+/// Documents, and bytes of their text, that may wait to be stored. Beyond it no more requests are applied until some are.
+const UNSAVED: usize = 8_192;
+const UNSAVED_BYTES: usize = 16 << 20;
+
 /// A document that is to be stored.
 pub(super) type Changed = (DeviceId, Option<ShadowName>, Arc<Document>);
 
@@ -30,6 +34,8 @@ pub(super) struct Cache {
     step: u64,
     saved: u64,
     changed: BTreeSet<(DeviceId, Option<ShadowName>)>,
+    /// Bytes of their text, at the most: one that changes twice counts twice.
+    changed_bytes: usize,
     forgotten: BTreeSet<DeviceId>,
 }
 
@@ -61,6 +67,7 @@ impl Cache {
             step: 1,
             saved: 0,
             changed: BTreeSet::new(),
+            changed_bytes: 0,
             forgotten: BTreeSet::new(),
         }
     }
@@ -88,11 +95,13 @@ impl Cache {
     /// Changes a document of a device that was touched.
     pub(super) fn set(&mut self, device: &DeviceId, name: Option<&ShadowName>, document: Arc<Document>) {
         let Some(slot) = self.young.get_mut(device) else { return };
-        self.young_bytes += OVERHEAD + SPREAD * document.size();
+        let size = document.size();
+        self.young_bytes += OVERHEAD + SPREAD * size;
         if let Some(old) = slot.shadows.insert(name.cloned(), document) {
             self.young_bytes = self.young_bytes.saturating_sub(OVERHEAD + SPREAD * old.size());
         }
         slot.step = self.step;
+        self.changed_bytes += size;
         self.changed.insert((device.clone(), name.cloned()));
     }
 
@@ -105,9 +114,14 @@ impl Cache {
         self.forgotten.insert(device.clone());
     }
 
-    /// Documents that wait to be stored.
-    pub(super) fn unsaved(&self) -> usize {
-        self.changed.len() + self.forgotten.len()
+    /// Whether something waits to be stored.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.changed.is_empty() || !self.forgotten.is_empty()
+    }
+
+    /// Whether so much waits that no more should come.
+    pub(super) fn is_full(&self) -> bool {
+        self.changed.len() + self.forgotten.len() >= UNSAVED || self.changed_bytes >= UNSAVED_BYTES
     }
 
     /// What changed since the last call, and the number of the step that it makes.
@@ -120,6 +134,7 @@ impl Cache {
         let changed = changed.collect();
         let number = self.step;
         self.step += 1;
+        self.changed_bytes = 0;
         (number, changed, std::mem::take(&mut self.forgotten).into_iter().collect())
     }
 
@@ -175,6 +190,7 @@ mod tests {
             cache.shrink();
         }
         assert!((50..80).contains(&cache.len()), "{}", cache.len());
+        assert!(cache.has_changes() && !cache.is_full());
         let (step, changed, _) = cache.capture();
         assert_eq!(changed.len(), 50);
         // One that changes again while it is being stored waits for the next step.

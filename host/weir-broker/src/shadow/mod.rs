@@ -42,8 +42,6 @@ const REQUESTS: usize = 1_024;
 const SAVE: Duration = Duration::from_millis(100);
 /// How often the position is stored where nothing changed.
 const NOTE: Duration = Duration::from_secs(5);
-/// Documents that may wait to be stored. Beyond it no more requests are applied until some are.
-const UNSAVED: usize = 8_192;
 /// How long to wait before a failed read of the store is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -119,7 +117,7 @@ impl Shadows {
     async fn catch_up(&mut self) {
         let (from, end) = (self.position, self.log.appended());
         while self.position < end {
-            if self.cache.unsaved() >= UNSAVED {
+            if self.cache.is_full() {
                 self.make_room().await;
             }
             if !self.read_frame().await {
@@ -133,13 +131,13 @@ impl Shadows {
         let mut save = tokio::time::interval(SAVE);
         save.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let has_room = self.cache.unsaved() < UNSAVED;
+            let has_room = !self.cache.is_full();
             tokio::select! {
                 biased;
                 () = drain.token().cancelled() => break,
                 Some(number) = self.saved.recv() => {
                     self.cache.are_saved(number);
-                    if self.cache.unsaved() >= UNSAVED / 2 {
+                    if !has_room {
                         self.save();
                     }
                 }
@@ -184,7 +182,7 @@ impl Shadows {
     /// Hands what changed to be stored, unless the step before is still being stored.
     fn save(&mut self) {
         let moved = self.position > self.captured;
-        let idle = self.cache.unsaved() == 0 && self.captured_at.elapsed() < NOTE;
+        let idle = !self.cache.has_changes() && self.captured_at.elapsed() < NOTE;
         if !moved || idle {
             return;
         }

@@ -104,7 +104,7 @@ pub(crate) async fn describe(which: &Which, hub: &Hub, out: Output) -> Result<()
     match history {
         Ok(history) if !history.is_empty() => {
             let columns: [Column; 5] = [
-                ("TIME", |row| time(row, "time")),
+                ("TIME", |row| text(row, "time")),
                 ("BY", |row| text(row, "publisher")),
                 ("ASKED FOR", |row| text(row, "type")),
                 ("STATE", |row| text(row, "state")),
