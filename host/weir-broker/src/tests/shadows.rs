@@ -48,7 +48,7 @@ async fn next(session: &mut Session) -> Value {
     let outbound = deliver(session).await;
     assert_eq!(outbound.rows().len(), 1);
     let row = &outbound.rows()[0];
-    let value = serde_json::from_slice(&outbound.payload(row)).unwrap();
+    let value = serde_json::from_slice(outbound.payload(row)).unwrap();
     session.acknowledged(&[row.packet_id]);
     value
 }
