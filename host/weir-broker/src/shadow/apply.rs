@@ -34,11 +34,21 @@ enum Matter {
     Listens(DeviceId, Option<SubscriptionFilter>),
 }
 
-/// A request that was done: the document as it is then, the answer, and what the device is told besides.
+/// A request that was done: the document as it is then, the answer if one is wanted, and what the device is told besides.
 struct Done {
     document: Arc<Document>,
-    reply: Vec<u8>,
+    reply: Option<Vec<u8>>,
     delta: Option<Vec<u8>>,
+}
+
+/// What goes with an operation.
+struct Asking<'a> {
+    topic: &'a ShadowTopic,
+    token: Option<&'a str>,
+    /// When it was accepted.
+    now: Timestamp,
+    /// Whether it is answered on the shadow's topic.
+    answers: bool,
 }
 
 impl Matter {
@@ -107,9 +117,10 @@ impl Shadows {
                 }
             };
             for (device, rows) in devices.iter().zip(found) {
-                if let Some(rows) = rows {
-                    self.cache.insert(device.clone(), Slot::of(rows.into_iter().filter_map(decode).collect()));
-                }
+                let Some(rows) = rows else { continue };
+                let is_old = self.cache.is_forgotten(device);
+                let shadows = rows.into_iter().filter(|_| !is_old).filter_map(decode);
+                self.cache.insert(device.clone(), Slot::of(shadows.collect()));
             }
         }
     }
@@ -127,7 +138,7 @@ impl Shadows {
             _ => None,
         };
         // A caller is answered by itself; a rule does not listen.
-        let silent = wait.is_some() || envelope.protocol == Protocol::Hub || is_callers(&envelope);
+        let answers = envelope.protocol != Protocol::Hub && !is_callers(&envelope);
         let Some(slot) = self.cache.get(&topic.device) else {
             self.metrics.refused_for("shadow", "no_device");
             told.extend(wait.map(|wait| (wait, Outcome::NoDevice)));
@@ -146,15 +157,17 @@ impl Shadows {
             operation => operation,
         };
         let token = request.token.as_deref();
-        let done = operation.and_then(|operation| self.perform(&operation, &document, topic, token, now));
+        let asked = Asking { topic, token, now, answers };
+        let done = operation.and_then(|operation| self.perform(&operation, &document, &asked));
         let (reply, delta, outcome) = match done {
             Ok(Done { document, reply, delta }) => (reply, delta, Outcome::Done(document)),
             Err(refusal) => {
                 self.metrics.refused("shadow", refusal.kind());
-                (refusal_reply(request.kind, &refusal, &document, token, now), None, Outcome::Refused(refusal))
+                let reply = answers.then(|| refusal_reply(request.kind, &refusal, &document, token, now));
+                (reply, None, Outcome::Refused(refusal))
             }
         };
-        if !silent {
+        if let Some(reply) = reply {
             self.say(topic, reply, envelope.qos.min(Qos::AtLeastOnce), envelope.hop);
         }
         if let Some(delta) = delta {
@@ -168,24 +181,22 @@ impl Shadows {
         &mut self,
         operation: &Operation,
         document: &Arc<Document>,
-        topic: &ShadowTopic,
-        token: Option<&str>,
-        now: Timestamp,
+        &Asking { topic, token, now, answers }: &Asking<'_>,
     ) -> Result<Done, Refusal> {
         let done = match operation {
             Operation::Get => {
-                let reply = get_reply(document, token, now);
+                let reply = answers.then(|| get_reply(document, token, now));
                 return Ok(Done { document: Arc::clone(document), reply, delta: None });
             }
             Operation::Update(update) => {
                 let applied = document.apply(update, self.limits, now)?;
-                let reply = update_reply(update, &applied, token, now);
+                let reply = answers.then(|| update_reply(update, &applied, token, now));
                 let delta = if applied.news_for_device { delta_push(&applied.document, now) } else { None };
                 Done { document: Arc::new(applied.document), reply, delta }
             }
             Operation::Delete { version } => {
                 let deleted = document.delete(*version, now)?;
-                let reply = deletion(&deleted, token, now);
+                let reply = answers.then(|| deletion(&deleted, token, now));
                 Done { document: Arc::new(deleted), reply, delta: None }
             }
         };

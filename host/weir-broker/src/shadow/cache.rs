@@ -37,6 +37,8 @@ pub(super) struct Cache {
     /// Bytes of their text, at the most: one that changes twice counts twice.
     changed_bytes: usize,
     forgotten: BTreeSet<DeviceId>,
+    /// Devices that the store may still know something of, and the steps that end that.
+    leaving: HashMap<DeviceId, u64>,
 }
 
 /// The shadows of a device that exists.
@@ -69,6 +71,7 @@ impl Cache {
             changed: BTreeSet::new(),
             changed_bytes: 0,
             forgotten: BTreeSet::new(),
+            leaving: HashMap::new(),
         }
     }
 
@@ -112,6 +115,12 @@ impl Cache {
         self.old.remove(device);
         self.changed.retain(|(changed, _)| changed != device);
         self.forgotten.insert(device.clone());
+        self.leaving.insert(device.clone(), self.step);
+    }
+
+    /// Whether what the store has of a device is of an earlier one of the same name.
+    pub(super) fn is_forgotten(&self, device: &DeviceId) -> bool {
+        self.leaving.contains_key(device)
     }
 
     /// Whether something waits to be stored.
@@ -141,6 +150,7 @@ impl Cache {
     /// A step is stored, and those before it.
     pub(super) fn are_saved(&mut self, step: u64) {
         self.saved = self.saved.max(step);
+        self.leaving.retain(|_, leaves| *leaves > step);
     }
 
     /// Leaves out what was not used for long, if there is too much. Between two frames: what one touches stays for it.
@@ -226,7 +236,10 @@ mod tests {
         cache.set(&device(0), None, document(1));
         cache.forget(&device(0));
         assert!(!cache.touch(&device(0)));
-        let (_, changed, forgotten) = cache.capture();
+        let (step, changed, forgotten) = cache.capture();
         assert_eq!((changed, forgotten), (Vec::new(), vec![device(0)]));
+        assert!(cache.is_forgotten(&device(0)));
+        cache.are_saved(step);
+        assert!(!cache.is_forgotten(&device(0)));
     }
 }
