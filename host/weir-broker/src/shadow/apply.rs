@@ -201,6 +201,7 @@ impl Shadows {
             }
         };
         self.cache.set(&topic.device, topic.name.as_ref(), Arc::clone(&done.document));
+        self.metrics.shadow_changed();
         Ok(done)
     }
 

@@ -142,7 +142,10 @@ impl Shadows {
                     }
                 }
                 Some(request) = self.requests.recv() => self.serve(request).await,
-                _ = save.tick() => self.save(),
+                _ = save.tick() => {
+                    self.metrics.shadow_lag(self.lag());
+                    self.save();
+                }
                 frame = self.reader.next_durable(), if has_room => match frame {
                     Ok(frame) => self.apply(&frame).await,
                     Err(error) => if !self.go_on_after(&error) { break },
@@ -177,6 +180,13 @@ impl Shadows {
                 false
             }
         }
+    }
+
+    /// Durable records that are not applied. Between two openings of the log offsets leap, and there is nothing.
+    fn lag(&self) -> u64 {
+        let durable = self.log.durable().get();
+        let begun = Offset::new(durable.epoch(), 0);
+        durable.0.saturating_sub(self.position.max(begun).0)
     }
 
     /// Hands what changed to be stored, unless the step before is still being stored.
