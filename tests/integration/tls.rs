@@ -1,9 +1,13 @@
 //! MQTT over TLS with mosquitto's clients: a password, a certificate of the hub's authority, or the device's key.
 
+mod authorities;
+mod certificates;
+mod names;
+
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -72,6 +76,24 @@ impl Encrypted {
     fn publish_by_key(&self, payload: &str, key: &[u8], identity: &str, arguments: &[&str]) -> Result<(), String> {
         let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         self.publish(payload, &[&["--psk", &key, "--psk-identity", identity], arguments].concat())
+    }
+
+    /// A client that stays connected as `device` with this certificate, once it listens.
+    fn subscriber(&self, certificate: &str, key: &str, device: &str) -> Child {
+        let topic = format!("{PRODUCT}/{device}/control");
+        let own = ["--cafile", "ca.pem", "--cert", certificate, "--key", key, "-t", &topic];
+        let child = self.client("mosquitto_sub", "localhost", &own).stderr(Stdio::null()).spawn().unwrap();
+        eventually("it listens", SOON, || {
+            let session = self.hub.session(device)?;
+            (!session["subscriptions"].as_array()?.is_empty()).then_some(())
+        });
+        child
+    }
+
+    /// Waits until the hub has ended a device's connection, and ends the client, which would try again.
+    fn put_out(&self, device: &str, client: Child) {
+        eventually("it is put out", SOON, || self.hub.session(device).is_none().then_some(()));
+        end(client);
     }
 
     fn key(&self) -> Vec<u8> {
@@ -229,6 +251,12 @@ fn a_certificate_of_ones_own_is_read_again_without_a_restart() {
     assert!(Command::new("sh").args(["-c", "kill -HUP $0", &pid]).status().unwrap().success());
     eventually("the new certificate is shown", SOON, || publish(&certificate).ok());
     publish(&old).unwrap_err();
+}
+
+/// Ends a client and the `timeout` around it.
+fn end(mut client: Child) {
+    let _may_have_ended = Command::new("sh").args(["-c", "kill $0", &client.id().to_string()]).output().unwrap();
+    client.wait().unwrap();
 }
 
 /// A certificate for 127.0.0.1 that vouches for itself.

@@ -194,7 +194,7 @@ fn a_device_publishes_and_subscribes_by_websocket() {
     client.send(&packet(0x82, &[&[0, 1][..], &text(&control), &[1]].concat()));
     client.expect(&[0x90, 3, 0, 1, 1]);
 
-    // [MQTT-6.0.0-2]: packets are cut in any way, and a ping in the middle is answered.
+    // [MQTT-6.0.0-2], [MQTT5-6.0.0-2]: packets are cut in any way, and a ping in the middle is answered.
     client.send(&[publish(&event, 2, br#"{"n":1}"#), publish(&event, 3, br#"{"n":2}"#)].concat());
     client.expect(&[0x40, 2, 0, 2, 0x40, 2, 0, 3]);
     let third = publish(&event, 4, br#"{"n":3}"#);
@@ -245,7 +245,7 @@ fn only_mqtt_in_binary_frames_is_spoken() {
     let login = hub.create_device("dev");
     let port = hub.ws_port();
 
-    // [MQTT-6.0.0-3], [MQTT-6.0.0-4]
+    // [MQTT-6.0.0-3], [MQTT5-6.0.0-3], [MQTT-6.0.0-4], [MQTT5-6.0.0-4]
     for (offered, chosen) in [(&["mqtt"][..], "mqtt"), (&["mqttv3.1"], "mqttv3.1"), (&["mqttv3.1", "mqtt"], "mqtt")] {
         let (mut client, response) = upgrade(tcp(port), "/any/path?token=x", offered, None).unwrap();
         assert_eq!(response.headers()["sec-websocket-protocol"], chosen);
@@ -265,7 +265,7 @@ fn only_mqtt_in_binary_frames_is_spoken() {
     let said = answer.text().unwrap();
     assert!(said.contains("MQTT over WebSocket"), "{said}");
 
-    // [MQTT-6.0.0-1]
+    // [MQTT-6.0.0-1], [MQTT5-6.0.0-1]
     let mut client = Client::device(&hub, &login);
     client.socket.send(Message::text("hello")).unwrap();
     assert_eq!(client.closed(), Some(CloseCode::Unsupported));

@@ -114,7 +114,9 @@ class Connection:
         }
 
     def cut(self, _command):
-        self.client.socket().shutdown(socket.SHUT_RDWR)
+        opened = self.client.socket()
+        # A WebSocket is a wrapper around the socket that is to go.
+        getattr(opened, "_socket", opened).shutdown(socket.SHUT_RDWR)
         self.client.loop_stop()
         return {}
 

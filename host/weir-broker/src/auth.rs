@@ -7,11 +7,11 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::Sha256;
 use weir_core::{
-    DeviceId, KeyName, Principal,
+    CertificateIdentity, DeviceId, KeyName, Principal, Timestamp, Voucher,
     seams::{AuthError, Authenticator, Credentials},
 };
 use weir_log::Clock;
-use weir_store::{Device, Role, Store, TokenCheck};
+use weir_store::{Device, Role, Store, StoreError, TokenCheck};
 
 /// Checks credentials against the store.
 #[derive(Debug, Clone)]
@@ -81,7 +81,15 @@ impl StoreAuthenticator {
                 return Err(AuthError::BadCredentials);
             }
         }
-        enabled(self.device(device)?)
+        let known = self.device(device)?;
+        if let Some(certificate) = credentials.peer.certificate() {
+            // Some time may have passed since the handshake.
+            let believed = is_believed(&self.store, certificate, self.clock.now());
+            if !believed.map_err(|_| AuthError::Unavailable)? {
+                return Err(AuthError::Withdrawn);
+            }
+        }
+        enabled(known)
     }
 
     fn device(&self, device: &DeviceId) -> Result<Device, AuthError> {
@@ -116,6 +124,28 @@ impl Authenticator for StoreAuthenticator {
             self.key(username, password)
         }
     }
+}
+
+/// Whether all that a certificate rests on is still there. Signatures and times were verified in the handshake.
+pub(crate) fn is_believed(
+    store: &Store,
+    certificate: &CertificateIdentity,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let CertificateIdentity { device, fingerprint, voucher, anchor, between } = certificate;
+    for revocable in [fingerprint].into_iter().chain(between) {
+        if store.is_revoked(revocable)? {
+            return Ok(false);
+        }
+    }
+    let vouched = match (voucher, anchor) {
+        (Voucher::Pin, _) => return Ok(store.pin(fingerprint)?.as_ref() == Some(device)),
+        (Voucher::Hub, _) => true,
+        (Voucher::Product(product), Some(anchor)) => store.is_authority(product, anchor, now)?,
+        (Voucher::Product(_), None) => false,
+    };
+    // A device that has pins accepts nothing else; one that was pinned meanwhile is as good as before.
+    Ok(vouched && (!store.has_pins(device)? || store.pin(fingerprint)?.as_ref() == Some(device)))
 }
 
 /// Said only after the proof, so that a stranger does not learn which devices exist.
@@ -159,8 +189,8 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use base64::{Engine, engine::general_purpose::STANDARD};
 
-    use weir_core::{Timestamp, seams::PeerIdentity};
-    use weir_store::NewProduct;
+    use weir_core::{Fingerprint, seams::PeerIdentity};
+    use weir_store::{AuthorityRow, CertificateName, NewProduct};
 
     use super::*;
 
@@ -178,6 +208,7 @@ mod tests {
             authenticator.authenticate(&Credentials { client_id: client_id.to_owned(), username, password: None, peer })
         };
         let psk = || PeerIdentity::Psk(device.clone());
+        let certificate = |device: &DeviceId| PeerIdentity::Certificate(Arc::new(hubs(device)));
 
         let accepted = [
             ("A1B2C3D4E5dev", Some("A1B2C3D4E5dev;12010126;Ab3dE;1893456000")),
@@ -188,7 +219,7 @@ mod tests {
             ("", None),
         ];
         for (client_id, username) in accepted {
-            for peer in [psk(), PeerIdentity::Certificate(device.clone())] {
+            for peer in [psk(), certificate(&device)] {
                 let principal = connect(peer, client_id, username);
                 assert_eq!(principal, Ok(Principal::Device(device.clone())), "{client_id} {username:?}");
             }
@@ -205,7 +236,7 @@ mod tests {
             let refusal = connect(psk(), client_id, username);
             assert_eq!(refusal, Err(AuthError::BadCredentials), "{client_id} {username:?}");
         }
-        let unknown = PeerIdentity::Certificate("A1B2C3D4E5/gone".parse().unwrap());
+        let unknown = certificate(&"A1B2C3D4E5/gone".parse().unwrap());
         assert_eq!(connect(unknown, "x", None), Err(AuthError::BadCredentials));
         store.set_device_enabled(&device, false).await.unwrap();
         assert_eq!(connect(psk(), "x", None), Err(AuthError::Disabled(device.to_string())));
@@ -216,6 +247,73 @@ mod tests {
         assert_eq!(connect(psk(), "x", None), Err(AuthError::Disabled("product A1B2C3D4E5".to_owned())));
         store.set_product_enabled(&product, true).await.unwrap();
         assert_eq!(connect(psk(), "x", None), Ok(Principal::Device(device.clone())));
+        store.close().await;
+    }
+
+    /// A certificate that the hub issued.
+    fn hubs(device: &DeviceId) -> CertificateIdentity {
+        let (fingerprint, between) = (Fingerprint::new([1; 32]), Box::default());
+        CertificateIdentity { device: device.clone(), fingerprint, voucher: Voucher::Hub, anchor: None, between }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_believed_as_long_as_all_that_it_rests_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let product = NewProduct { id: "A1B2C3D4E5".parse().ok(), name: String::new(), schema: Vec::new() };
+        let now = Timestamp(10);
+        store.create_product(product, now).await.unwrap();
+        let device: DeviceId = "A1B2C3D4E5/dev".parse().unwrap();
+        store.create_device(&device, None, now).await.unwrap();
+        let print = |byte| Fingerprint::new([byte; 32]);
+        let check = |certificate: &CertificateIdentity, expected| {
+            assert_eq!(is_believed(&store, certificate, now), Ok(expected), "{certificate:?}");
+        };
+
+        let of_hub = hubs(&device);
+        let signed = CertificateIdentity {
+            fingerprint: print(2),
+            voucher: Voucher::Product(device.product.clone()),
+            anchor: Some(print(9)),
+            between: Box::new([print(3)]),
+            ..hubs(&device)
+        };
+        let pinned = CertificateIdentity { fingerprint: print(4), voucher: Voucher::Pin, ..hubs(&device) };
+        check(&of_hub, true);
+        check(&signed, false);
+        check(&pinned, false);
+
+        let authority = |byte, expires_at| AuthorityRow {
+            product: device.product.clone(),
+            fingerprint: print(byte),
+            anchor: print(9),
+            certificate: Vec::new(),
+            subject: String::new(),
+            proved: true,
+            expires_at: Timestamp(expires_at),
+            created_at: now,
+        };
+        store.create_authority(authority(9, 9)).await.unwrap();
+        check(&signed, false);
+        store.create_authority(authority(10, 11)).await.unwrap();
+        check(&signed, true);
+
+        // Pins take the place of everything else.
+        store.create_pin(&device, print(4), now).await.unwrap();
+        check(&pinned, true);
+        check(&of_hub, false);
+        check(&signed, false);
+        store.create_pin(&device, print(1), now).await.unwrap();
+        check(&of_hub, true);
+        store.delete_pin(&device, &print(1)).await.unwrap();
+        store.delete_pin(&device, &print(4)).await.unwrap();
+        check(&pinned, false);
+        check(&signed, true);
+
+        store.revoke_certificate(CertificateName::Fingerprint(print(3)), now).await.unwrap();
+        check(&signed, false);
+        store.revoke_certificate(CertificateName::Fingerprint(print(1)), now).await.unwrap();
+        check(&of_hub, false);
         store.close().await;
     }
 

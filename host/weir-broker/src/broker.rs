@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::oneshot;
 use weir_core::{
-    Classify, Denied, DeviceId, Envelope, Offset, Policy, Principal, ProductId, Qos, TopicFilter,
+    CertificateIdentity, Classify, Denied, DeviceId, Envelope, Offset, Policy, Principal, ProductId, Qos, TopicFilter,
     seams::{AuthError, Authenticator, BoxFuture, Credentials, Outcome, Publisher, Republish},
 };
 use weir_log::{AppendError, Clock, Log, Record};
@@ -13,6 +13,7 @@ use weir_store::Store;
 use crate::{
     CloseReason, Drain, Limits, Metrics, PublishError, RuleRuntime, Session, SessionError, SessionOptions,
     SessionStatus, Tail,
+    auth::is_believed,
     delivery::{Change, ControlRecord, DeliveryHandle, Request},
     ingress::Ingress,
     policy::KnownTopic,
@@ -154,8 +155,9 @@ impl Broker {
         let dropped = described.ledger.dropped.total();
         Some(SessionStatus {
             client_id: described.client_id,
-            protocol: connected.map(|(protocol, _)| protocol.as_str()),
-            connected_at: connected.map(|(_, at)| at),
+            protocol: connected.map(|(protocol, ..)| protocol.as_str()),
+            connected_at: connected.map(|(_, at, _)| at),
+            certificate: connected.and_then(|(.., certificate)| certificate),
             offline_since: described.offline_since,
             expiry: described.expiry,
             subscriptions: described.subscriptions.iter().map(ToString::to_string).collect(),
@@ -181,6 +183,12 @@ impl Broker {
     /// Ends the live connections of a product's devices.
     pub fn close_product_sessions(&self, product: &ProductId, reason: CloseReason) {
         self.connections().close_product(product, reason);
+    }
+
+    /// Ends the live connections that came by a certificate of which `withdrawn` is true. It is called with the list of
+    /// connections held, so it must be quick.
+    pub fn close_certificate_sessions(&self, withdrawn: impl Fn(&CertificateIdentity) -> bool, reason: CloseReason) {
+        self.connections().close_certified(withdrawn, reason);
     }
 
     /// Ends the live connections that act with a key.
@@ -235,6 +243,11 @@ impl Broker {
             }
             Principal::Rule { .. } => true,
         }
+    }
+
+    /// Whether a certificate that was good in the handshake still is. A store that cannot answer vouches for nobody.
+    pub(crate) fn still_believed(&self, certificate: &CertificateIdentity) -> bool {
+        is_believed(self.store(), certificate, self.clock().now()).is_ok_and(|believed| believed)
     }
 
     /// Runs a change to its end even if whoever asked for it goes away, as when an HTTP connection breaks: a right that is

@@ -5,6 +5,7 @@
 //!
 //! Architecture invariant: this crate has no clock, no files, no sockets and no async runtime.
 
+pub mod certificate;
 pub mod envelope;
 pub mod error;
 pub mod ids;
@@ -19,6 +20,7 @@ pub mod subscription;
 pub mod topic;
 pub mod trie;
 
+pub use certificate::{CertificateIdentity, Fingerprint, InvalidHex, Serial, Voucher};
 pub use envelope::{Envelope, OwnedMessage, Protocol, Qos, Timestamp};
 pub use error::{Classify, ErrorKind};
 pub use ids::{DeviceId, DeviceName, KeyName, ProductId, RuleName, SecretName, ShadowName, SinkName, TopicSuffix};

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc, time::
 use arrow::array::{BinaryArray, RecordBatch, StringArray};
 
 use crate::{
-    Classify, DeviceId, ErrorKind, Offset, Principal, ProductId, RuleName,
+    CertificateIdentity, Classify, DeviceId, ErrorKind, Offset, Principal, ProductId, RuleName,
     schema::Records,
     statement::{RuleDefinition, Statement},
 };
@@ -31,8 +31,8 @@ pub enum PeerIdentity {
     /// Nothing is proved.
     #[default]
     None,
-    /// It has the private key of a certificate that the hub believes, and that names this device.
-    Certificate(DeviceId),
+    /// It has the private key of a certificate that the hub believed in the handshake, and that names a device.
+    Certificate(Arc<CertificateIdentity>),
     /// It has the key of this device.
     Psk(DeviceId),
 }
@@ -41,7 +41,15 @@ impl PeerIdentity {
     pub fn device(&self) -> Option<&DeviceId> {
         match self {
             Self::None => None,
-            Self::Certificate(device) | Self::Psk(device) => Some(device),
+            Self::Certificate(certificate) => Some(&certificate.device),
+            Self::Psk(device) => Some(device),
+        }
+    }
+
+    pub fn certificate(&self) -> Option<&Arc<CertificateIdentity>> {
+        match self {
+            Self::Certificate(certificate) => Some(certificate),
+            Self::None | Self::Psk(_) => None,
         }
     }
 }
@@ -67,6 +75,9 @@ pub enum AuthError {
     Expired,
     #[error("{0} is disabled")]
     Disabled(String),
+    /// It was good in the handshake, and is no more.
+    #[error("the certificate was revoked, or what it rests on was taken away")]
+    Withdrawn,
     #[error("credentials cannot be checked now")]
     Unavailable,
 }
@@ -74,7 +85,7 @@ pub enum AuthError {
 impl Classify for AuthError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::BadCredentials | Self::Expired => ErrorKind::Unauthenticated,
+            Self::BadCredentials | Self::Expired | Self::Withdrawn => ErrorKind::Unauthenticated,
             Self::Disabled(_) => ErrorKind::Forbidden,
             Self::Unavailable => ErrorKind::Unavailable,
         }

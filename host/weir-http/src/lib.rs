@@ -19,5 +19,7 @@ mod v1;
 #[cfg(test)]
 mod tests;
 
-pub use options::{CertificateAuthority, Endpoint, HttpLimits, HttpOptions, IssuedCertificate};
+pub use options::{
+    CertificateAuthority, Endpoint, HttpLimits, HttpOptions, IssuedCertificate, RegisteredAuthority, RegistrationProof,
+};
 pub use server::serve;

@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use serde::Serialize;
-use weir_core::{DeviceId, Timestamp, seams::QueryEngine};
+use weir_core::{DeviceId, Fingerprint, ProductId, Serial, Timestamp, seams::QueryEngine};
 
 /// Where devices reach a listener.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,7 +21,8 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The hub's own certificate authority, as far as the API hands out what it makes.
+/// The hub's own certificate authority, as far as the API hands out what it makes; and whoever reads certificates for
+/// the API, which knows no more of them than their names.
 pub trait CertificateAuthority: Send + Sync {
     /// The authority's certificate in PEM, which clients must trust.
     fn certificate(&self) -> String;
@@ -33,6 +34,42 @@ pub trait CertificateAuthority: Send + Sync {
         device: &DeviceId,
         life: Option<Duration>,
     ) -> Result<IssuedCertificate, Box<dyn Error + Send + Sync>>;
+
+    /// Reads a certificate that is to be pinned. The error says what is wrong with it, and what to do.
+    fn read(&self, certificate: &str) -> Result<Fingerprint, String>;
+
+    /// Reads the certificate of an authority that a product registers, if it may. The error as that of `read`.
+    fn register(
+        &self,
+        product: &ProductId,
+        certificate: &str,
+        proof: RegistrationProof<'_>,
+    ) -> Result<RegisteredAuthority, String>;
+
+    /// What the common name of a proof must be.
+    fn registration_code(&self, product: &ProductId) -> String;
+}
+
+/// Why whoever registers an authority may do so.
+#[derive(Debug, Clone, Copy)]
+pub enum RegistrationProof<'a> {
+    /// A certificate in PEM that the authority signed, with the registration code as its common name.
+    Signed(&'a str),
+    /// An administrator says so.
+    Trusted,
+    None,
+}
+
+/// An authority as it was read.
+#[derive(Debug, Clone)]
+pub struct RegisteredAuthority {
+    pub fingerprint: Fingerprint,
+    /// The hash of its name and key.
+    pub anchor: Fingerprint,
+    /// DER.
+    pub certificate: Vec<u8>,
+    pub subject: String,
+    pub expires_at: Timestamp,
 }
 
 /// A device's certificate with its key, which is kept nowhere.
@@ -42,10 +79,8 @@ pub struct IssuedCertificate {
     pub certificate: String,
     /// PEM, PKCS#8.
     pub private_key: String,
-    /// SHA-256 of the certificate, in hex.
-    pub fingerprint: String,
-    /// In hex.
-    pub serial: String,
+    pub fingerprint: Fingerprint,
+    pub serial: Serial,
     pub expires_at: Timestamp,
 }
 

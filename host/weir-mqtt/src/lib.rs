@@ -28,6 +28,7 @@ pub mod codes;
 pub mod connection;
 mod error;
 mod listener;
+mod refusals;
 mod websocket;
 
 pub use admission::Admission;

@@ -1,7 +1,7 @@
 //! Accepting connections: plain or encrypted, MQTT at once or by WebSocket. What arrives on one is [`client`]'s, which is
 //! the same for any kind of stream.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -15,7 +15,9 @@ use weir_tls::{Acceptor, Peer, TlsStream};
 
 use crate::{
     admission::{Admission, Place},
-    client, websocket,
+    client,
+    refusals::Refusals,
+    websocket,
     websocket::WebSocketOptions,
 };
 
@@ -40,6 +42,7 @@ pub enum Transport {
 ///
 /// Listeners that share `admission` share its limits.
 pub async fn serve(listener: TcpListener, transport: Transport, admission: Admission, broker: Broker, drain: Drain) {
+    let refusals = Refusals::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -52,7 +55,7 @@ pub async fn serve(listener: TcpListener, transport: Transport, admission: Admis
                 match tune(&stream, broker.limits().keep_alive) {
                     Ok(()) => {
                         let begun = Begun { broker: broker.clone(), stop: drain.token().clone(), place };
-                        begin(stream, transport.clone(), begun, &drain);
+                        begin((stream, peer.ip()), transport.clone(), begun, &refusals, &drain);
                     }
                     Err(error) => tracing::debug!(%error, "a connection closed while it was accepted"),
                 }
@@ -76,7 +79,13 @@ struct Begun {
 }
 
 /// Serves a connection in a task of its own.
-fn begin(stream: TcpStream, transport: Transport, begun: Begun, drain: &Drain) {
+fn begin(
+    (stream, address): (TcpStream, IpAddr),
+    transport: Transport,
+    begun: Begun,
+    refusals: &Refusals,
+    drain: &Drain,
+) {
     // Each is boxed, because every future that wraps one would otherwise hold it twice; and by its own kind, because the
     // largest must not set the price for all.
     match transport {
@@ -84,8 +93,9 @@ fn begin(stream: TcpStream, transport: Transport, begun: Begun, drain: &Drain) {
             drain.spawn("mqtt connection", Box::pin(begun.run(stream, PeerIdentity::None)));
         }
         Transport::Tls(acceptor) => {
+            let refusals = refusals.clone();
             let task = async move {
-                if let Some((stream, peer)) = begun.decrypt(stream, &acceptor).await {
+                if let Some((stream, peer)) = begun.decrypt(stream, address, &acceptor, &refusals).await {
                     begun.run(stream, peer).await;
                 }
             };
@@ -95,8 +105,9 @@ fn begin(stream: TcpStream, transport: Transport, begun: Begun, drain: &Drain) {
             drain.spawn("websocket connection", Box::pin(begun.upgrade(stream, PeerIdentity::None, options)));
         }
         Transport::SecureWebSocket(acceptor, options) => {
+            let refusals = refusals.clone();
             let task = async move {
-                if let Some((stream, peer)) = begun.decrypt(stream, &acceptor).await {
+                if let Some((stream, peer)) = begun.decrypt(stream, address, &acceptor, &refusals).await {
                     begun.upgrade(stream, peer, options).await;
                 }
             };
@@ -111,7 +122,13 @@ impl Begun {
     }
 
     /// The handshake of TLS, and whom it proved.
-    async fn decrypt(&self, stream: TcpStream, acceptor: &Acceptor) -> Option<(TlsStream, PeerIdentity)> {
+    async fn decrypt(
+        &self,
+        stream: TcpStream,
+        address: IpAddr,
+        acceptor: &Acceptor,
+        refusals: &Refusals,
+    ) -> Option<(TlsStream, PeerIdentity)> {
         let accepted = tokio::select! {
             biased;
             () = self.stop.cancelled() => return None,
@@ -121,7 +138,7 @@ impl Begun {
             Ok((stream, peer)) => Some((stream, identity(peer))),
             Err(error) => {
                 self.broker.metrics().refused_for("mqtt_tls", error.reason());
-                tracing::debug!(%error, "a tls handshake failed");
+                refusals.tell(&error, address);
                 None
             }
         }
@@ -149,7 +166,9 @@ impl Begun {
 fn identity(peer: Peer) -> PeerIdentity {
     let identity = match peer {
         Peer::Anonymous => None,
-        Peer::Certificate(certificate) => certificate.device.map(PeerIdentity::Certificate),
+        Peer::Certificate(certificate) => {
+            certificate.identity().map(|identity| PeerIdentity::Certificate(Arc::new(identity)))
+        }
         Peer::Psk { identity } => DeviceId::from_joined(&identity).map(PeerIdentity::Psk),
     };
     identity.unwrap_or_default()

@@ -5,7 +5,7 @@ use std::fmt;
 use rusqlite::{OptionalExtension, Row, params};
 use weir_core::{DeviceId, ProductId, Timestamp};
 
-use crate::{Store, StoreError, credential, products::count_devices, row, vault::Vault};
+use crate::{Store, StoreError, certificates, credential, products::count_devices, row, vault::Vault};
 
 /// Bytes of a device key that the store makes (vendor protocol §1: typically 16).
 const PSK_BYTES: usize = 16;
@@ -121,9 +121,10 @@ impl Store {
         .await
     }
 
-    /// Its tokens go with it.
-    pub async fn delete_device(&self, id: &DeviceId) -> Result<(), StoreError> {
-        self.change_device(id, |id, connection| {
+    /// Its tokens and pins go with it, and the certificates that the hub issued to it are revoked.
+    pub async fn delete_device(&self, id: &DeviceId, now: Timestamp) -> Result<(), StoreError> {
+        self.change_device(id, move |id, connection| {
+            certificates::revoke_all(connection, id, now)?;
             connection
                 .prepare_cached("DELETE FROM devices WHERE product = ?1 AND device = ?2")?
                 .execute([id.product.as_str(), id.device.as_str()])

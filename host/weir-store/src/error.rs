@@ -39,6 +39,8 @@ pub enum StoreError {
     ProductInUse { product: String, devices: u64 },
     #[error("device {device} has {limit} valid tokens, the most it may have: revoke its tokens first")]
     TooManyTokens { device: String, limit: u32 },
+    #[error("{of} has {limit} {what}, the most it may have: delete some first")]
+    TooMany { what: &'static str, of: String, limit: u32 },
     #[error("product {product} has {limit} topic classes of its own, the most it may have: delete one first")]
     TooManyTopics { product: String, limit: usize },
     #[error("{what} of {size} bytes exceeds the limit of {limit}")]
@@ -61,7 +63,7 @@ impl Classify for StoreError {
         match self {
             Self::Exists { .. } | Self::ProductInUse { .. } => ErrorKind::Conflict,
             Self::Missing { .. } => ErrorKind::NotFound,
-            Self::TooManyTokens { .. } | Self::TooManyTopics { .. } => ErrorKind::Throttled,
+            Self::TooManyTokens { .. } | Self::TooManyTopics { .. } | Self::TooMany { .. } => ErrorKind::Throttled,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Full | Self::Failed(_) | Self::Closed => ErrorKind::Unavailable,
             Self::Damaged(_) | Self::Panicked => ErrorKind::Internal,

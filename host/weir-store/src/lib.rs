@@ -1,5 +1,5 @@
-//! What the hub knows beside the log: products, devices, tokens, keys, rules, sinks, secrets, shadows, and how far each
-//! reader of the log has come. One SQLite database in the data folder.
+//! What the hub knows beside the log: products, devices, tokens, certificates, keys, rules, sinks, secrets, shadows, and
+//! how far each reader of the log has come. One SQLite database in the data folder.
 //!
 //! Promises: a write that was answered is on disk; a write happens whole or not at all; a format newer than this build
 //! is refused by name; secrets and device keys are encrypted, tokens and keys are kept as hashes only.
@@ -7,6 +7,8 @@
 //!
 //! Absent: who may do what (`weir_core::Policy` says), what a rule's text means, and the clock: callers pass the time.
 
+mod authorities;
+mod certificates;
 mod credential;
 mod dead_letters;
 mod delivery;
@@ -31,6 +33,10 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use authorities::{AUTHORITIES, AUTHORITIES_PER_PRODUCT, AuthorityRow};
+pub use certificates::{
+    CERTIFICATES_PER_DEVICE, CertificateName, CertificateRow, IssuedRow, PINS_PER_DEVICE, REVOCATIONS,
+};
 pub use dead_letters::{DeadLetter, DeadLetterCount, DeadLetterKind, NewDeadLetter};
 pub use delivery::{DeliveryStep, DoneMarks, KeptRow, RetainedRow, SavedDelivery, SessionRow, SharedQueueRow};
 pub use devices::Device;

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use rusqlite::{Error, Row, types::Type};
 use serde::{Serialize, de::DeserializeOwned};
-use weir_core::{Offset, Timestamp};
+use weir_core::{Fingerprint, Offset, Timestamp};
 
 use crate::StoreError;
 
@@ -41,6 +41,10 @@ pub(crate) fn optional_offset(row: &Row<'_>, column: usize) -> rusqlite::Result<
 
 pub(crate) fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     row.get(column).map(Timestamp)
+}
+
+pub(crate) fn fingerprint(row: &Row<'_>, column: usize) -> rusqlite::Result<Fingerprint> {
+    row.get(column).map(Fingerprint::new)
 }
 
 fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a str> {

@@ -23,9 +23,9 @@ use openssl::{
     pkey::{PKey, Private},
     x509::X509,
 };
-use weir_core::{Classify, DeviceId, ErrorKind, Timestamp};
+use weir_core::{Classify, DeviceId, ErrorKind, Fingerprint, Serial, Timestamp};
 
-use crate::{Certificate, CertificateError, Fingerprint, Serial, ServerCertificate, x509::device_uri};
+use crate::{Certificate, CertificateError, ServerCertificate, x509::device_uri};
 pub(crate) use issue::new_key;
 use issue::{Contents, Purpose, self_signed, signed};
 pub use names::{HostName, InvalidHostName};

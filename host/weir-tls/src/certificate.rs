@@ -10,9 +10,9 @@ use openssl::{
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
-use weir_core::{Classify, ErrorKind, Timestamp};
+use weir_core::{Classify, ErrorKind, Fingerprint, Serial, Timestamp};
 
-use crate::{Fingerprint, Serial};
+use crate::x509::anchor_of;
 
 /// What to do about a certificate of an old version.
 pub(crate) const MAKE_VERSION_3: &str = "make one of version 3, as with: echo extendedKeyUsage=clientAuth > v3.ext; \
@@ -81,7 +81,13 @@ impl Certificate {
     }
 
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&self.der)
+        fingerprint_of(&self.der)
+    }
+
+    /// The hash of its name and key. Certificates of one authority that was renewed with the same key share it.
+    pub fn anchor(&self) -> Result<Fingerprint, CertificateError> {
+        let anchor = webpki::anchor_from_trusted_cert(&self.der).map_err(CertificateError::Unusable)?;
+        Ok(anchor_of(&anchor))
     }
 
     pub fn serial(&self) -> Serial {
@@ -153,6 +159,11 @@ impl fmt::Debug for Certificate {
             .field("fingerprint", &self.fingerprint())
             .finish_non_exhaustive()
     }
+}
+
+/// SHA-256 of a certificate's DER.
+pub fn fingerprint_of(der: &[u8]) -> Fingerprint {
+    Fingerprint::new(openssl::sha::sha256(der))
 }
 
 /// Asks the verifier of handshakes itself, at a time when the certificate was valid, so that both mean the same.

@@ -3,9 +3,9 @@
 use std::io;
 
 use openssl::error::ErrorStack;
-use weir_core::{Classify, ErrorKind};
+use weir_core::{Classify, ErrorKind, Fingerprint};
 
-use crate::{Fingerprint, x509::CertificateRefusal};
+use crate::x509::CertificateRefusal;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {

@@ -12,11 +12,11 @@ mod acceptor;
 pub mod authority;
 mod certificate;
 mod error;
-mod fingerprint;
 mod now;
 mod prefixed;
 pub mod psk;
 mod psk_client;
+mod registration;
 pub mod sniff;
 mod stream;
 pub mod x509;
@@ -26,14 +26,11 @@ mod tests;
 
 pub use acceptor::{Acceptor, AcceptorOptions, Peer, Proofs};
 pub use authority::{Authority, AuthorityError, DeviceCertificate, DeviceRequest, HostName, KeyKind};
-pub use certificate::{Certificate, CertificateError};
+pub use certificate::{Certificate, CertificateError, fingerprint_of};
 pub use error::{AcceptError, SetupError};
-pub use fingerprint::{Fingerprint, InvalidHex, Serial};
 pub use now::Now;
 pub use psk::{PskKey, PskLookup};
 pub use psk_client::PskConnector;
+pub use registration::{RegistrationError, RegistrationProof, check_registration, registration_code};
 pub use stream::TlsStream;
-pub use x509::{
-    Authorities, CertificatePeer, CertificateRefusal, Presented, Revocation, ServerCertificate, ServerCertificates,
-    SharedTrust, Trust, TrustSnapshot, Voucher,
-};
+pub use x509::{Authorities, CertificatePeer, CertificateRefusal, ServerCertificate, ServerCertificates, Trust};

@@ -4,4 +4,6 @@ mod certificates;
 mod hub;
 mod keys;
 mod memory;
+mod registration;
 mod strangers;
+mod trust;

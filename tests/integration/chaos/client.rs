@@ -228,16 +228,20 @@ impl Client {
         self.requests.push((packet_id, Request::Subscribe(filter)));
     }
 
-    /// Reads what has come, up to `most` packets. Answers are kept for [`Self::answer`].
-    pub(super) fn read(&mut self, model: &mut Model, most: usize, within: Duration) {
-        for _ in 0..most {
-            let Some(wire) = &mut self.wire else { return };
+    /// Reads what has come, up to `most` packets, and says how many. Answers are kept for [`Self::answer`].
+    pub(super) fn read(&mut self, model: &mut Model, most: usize, within: Duration) -> usize {
+        for count in 0..most {
+            let Some(wire) = &mut self.wire else { return count };
             match wire.receive(within) {
                 Received::Packet(packet) => self.take(packet, model),
-                Received::Closed => return self.cut(),
-                Received::Silence => return,
+                Received::Closed => {
+                    self.cut();
+                    return count;
+                }
+                Received::Silence => return count,
             }
         }
+        most
     }
 
     /// Reads and answers until nothing comes any more.
@@ -363,7 +367,7 @@ impl Client {
         if publish.qos > 0 {
             self.unanswered += 1;
             if self.version == Version::V5 && self.unanswered > self.receive_maximum.into() {
-                // [MQTT-3.3.4-9]
+                // [MQTT5-3.3.4-9]
                 model.notice(&self.name, format!("{} unanswered messages", self.unanswered));
             }
         }

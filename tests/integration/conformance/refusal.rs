@@ -116,10 +116,20 @@ fn refusals(client: &mut Client, product: &str) -> Vec<Packet> {
     client.send(&Packet::Subscribe(Subscribe::new(5, &[(&foreign, 0)])));
     client.send(&Packet::Unsubscribe(Unsubscribe::new(6, &[&foreign])));
     let mut answers: Vec<_> = (0..6).map(|_| client.next()).collect();
+    // Only answers of one kind keep an order.
+    answers.sort_by_key(packet_id);
     // And what ends the connection.
     client.send(&Packet::Connect(Connect::default()));
     answers.extend(client.wire.until_closed());
     answers
+}
+
+fn packet_id(answer: &Packet) -> u16 {
+    match answer {
+        Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => ack.packet_id,
+        Packet::SubAck(acks) | Packet::UnsubAck(acks) => acks.packet_id,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn properties(packet: &Packet) -> &[Property] {

@@ -207,7 +207,7 @@ fn properties_pass_between_the_programs() {
 #[test]
 fn refusals_are_told() {
     let cases = [("mqttv31", "bad user name or password"), ("mqttv311", "bad user name or password")];
-    for (version, expected) in [&cases[..], &[("mqttv5", "Bad username or password")]].concat() {
+    for (version, expected) in [&cases[..], &[("mqttv5", "Bad User Name or Password")]].concat() {
         let clients = Clients::start(version);
         let event = clients.topic("event");
         let stranger = ["-u", "A1B2C3D4E5/dev", "-P", "wrong", "-i", "x", "-t", &event, "-m", "{}"];

@@ -284,7 +284,7 @@ fn properties(case: &mut Case<'_>) -> Result<(), Failure> {
         object.as_object_mut().unwrap().remove("alias");
     }
     equal("the properties", &received, &expected)?;
-    // The alias stands for the topic from now on [MQTT-3.3.2-12].
+    // The alias stands for the topic from now on [MQTT5-3.3.2-12].
     case.publish_with("device", "", "by alias", 1, json!({"properties": {"alias": 1}}))?;
     case.expect("application", &event, "by alias", 1, false)?;
     case.end("device", "disconnect")?;

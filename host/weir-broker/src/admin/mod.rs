@@ -1,10 +1,12 @@
-//! What an administrator does to products, topic classes, devices, tokens, keys, secrets and dead letters.
+//! What an administrator does to products, topic classes, devices, tokens, certificates, keys, secrets and dead letters.
 //!
 //! Every management API is made of these functions, so that what is checked is checked once. They take the
 //! [`Broker`](crate::Broker), because to take a right away is also to end the live sessions that rest on it.
 //!
 //! Absent: whether the caller may do it. An API lets only administrators in.
 
+pub mod authorities;
+pub mod certificates;
 pub mod dead_letters;
 pub mod devices;
 pub mod keys;

@@ -36,6 +36,9 @@ impl Delivery {
                 let Some(place) = self.current(&key, Some(closed.connection)) else { return };
                 let Some(session) = self.sessions.slots.get_mut(place) else { return };
                 session.expiry = closed.expiry.unwrap_or(session.expiry);
+                if self.moment == Moment::Replay {
+                    session.inbox.may_have_been_sent();
+                }
                 session.offline_since = Some(now);
                 session.changed = true;
                 if session.expiry == 0 {
@@ -97,6 +100,9 @@ impl Delivery {
                 && !session.is_expired(now)
         };
         if let Some(session) = self.sessions.get_mut(key).filter(goes_on) {
+            if self.moment == Moment::Replay && session.offline_since.is_none() {
+                session.inbox.may_have_been_sent();
+            }
             session.connection = opened.connection;
             session.present = true;
             session.expiry = opened.expiry;

@@ -63,6 +63,7 @@ impl Delivery {
         };
         for (_, session) in &mut self.sessions.slots {
             if session.kept && std::mem::take(&mut session.changed) {
+                session.done = session.done.max(session.inbox.done_mark());
                 let (ledger, rows) = session.inbox.snapshot();
                 keep_held(&mut step.kept, session.key.as_str(), rows.iter().map(|saved| &saved.row));
                 step.sessions.push(session_row(session, ledger, &rows));
@@ -70,6 +71,7 @@ impl Delivery {
         }
         for (_, shared) in &mut self.sessions.shared {
             if std::mem::take(&mut shared.changed) {
+                shared.done = shared.done.max(shared.queue.done_mark());
                 let (rows, next) = shared.queue.snapshot();
                 keep_held(&mut step.kept, &shared.queue.name, rows.iter());
                 let rows: Vec<SavedRow> =

@@ -67,11 +67,12 @@ impl Delivery {
             self.drop_old(time);
         }
         self.metrics.kept(self.sessions.kept(), self.retained.len());
-        self.note_progress();
         let records = self.position.0.saturating_sub(self.upkeep.saved.0);
         let waited = now.duration_since(self.upkeep.saved_at);
         if records > 0 && (waited >= SNAPSHOT || records >= SNAPSHOT_RECORDS || self.upkeep.is_new) {
             self.save(now);
+        } else {
+            self.note_progress();
         }
         self.look_after_log();
     }
@@ -81,7 +82,10 @@ impl Delivery {
         let now = self.clock.now();
         let mut over = Vec::new();
         for (place, session) in &mut self.sessions.slots {
-            session.offline_since.get_or_insert(now);
+            if session.offline_since.is_none() {
+                session.inbox.may_have_been_sent();
+                session.offline_since = Some(now);
+            }
             if session.expiry == 0 {
                 over.push(place);
             }
@@ -168,7 +172,7 @@ impl Delivery {
         let (mut sessions, mut shared_queues) = (Vec::new(), Vec::new());
         for (_, session) in &mut self.sessions.slots {
             let done = if session.kept { session.inbox.done_mark() } else { session.done };
-            if done != session.done {
+            if done > session.done {
                 session.done = done;
                 session.changed = true;
                 sessions.push((session.key.as_str().to_owned(), done));
@@ -176,7 +180,7 @@ impl Delivery {
         }
         for (_, shared) in &mut self.sessions.shared {
             let done = shared.queue.done_mark();
-            if done != shared.done {
+            if done > shared.done {
                 shared.done = done;
                 shared.changed = true;
                 shared_queues.push((shared.queue.name.clone(), done));

@@ -267,6 +267,12 @@ impl Inbox {
         }
     }
 
+    /// A connection of an earlier process had the session, and which messages it sent was written down nowhere
+    /// [MQTT-3.3.1-1], [MQTT5-3.3.1-1].
+    pub(crate) fn may_have_been_sent(&self) {
+        self.state.lock().queue.may_have_been_sent();
+    }
+
     /// Drops what lies before `horizon` in the log, because it is too old.
     pub(crate) fn drop_before(&self, horizon: Offset) {
         let mut state = self.state.lock();

@@ -96,11 +96,19 @@ impl Queue {
         self.rows.insert(at, row);
     }
 
-    /// Takes out the row at QoS 1 or 2 of this number.
+    /// From now on, what waits at QoS 1 and 2 may have been sent before.
+    pub(crate) fn may_have_been_sent(&mut self) {
+        self.rows.iter_mut().filter(|row| row.is_confirmed()).for_each(|row| row.dup = true);
+    }
+
+    /// Takes out the row at QoS 1 or 2 of this number, if it is there.
     pub(crate) fn take(&mut self, number: u64) -> Option<Row> {
         let from = self.rows.partition_point(|row| row.number < number);
         let at = self.rows.range(from..).position(Row::is_confirmed)? + from;
-        let row = self.rows.remove(at).filter(|row| row.number == number)?;
+        if self.rows.get(at)?.number != number {
+            return None;
+        }
+        let row = self.rows.remove(at)?;
         self.bytes -= u64::from(row.size);
         Some(row)
     }

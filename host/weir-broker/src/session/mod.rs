@@ -333,6 +333,8 @@ impl Session {
                     self.inbox.lost_before(origin, oldest.max(Offset(offset.0 + 1)));
                     return None;
                 }
+                // The hub is going down, and the message waits on.
+                Err(weir_log::ReadError::Stopped) => std::future::pending().await,
                 Err(error) => {
                     tracing::error!(session = %self.key, %error, "a message that waits cannot be read");
                     self.inbox.lost_before(origin, Offset(offset.0 + 1));

@@ -38,7 +38,7 @@ impl Session {
         options: SessionOptions,
     ) -> Result<Self, SessionError> {
         check(&broker, &principal, &options)?;
-        let SessionOptions { client_id, protocol, clean_start, expiry, receive_maximum, will } = options;
+        let SessionOptions { client_id, protocol, clean_start, expiry, receive_maximum, will, peer } = options;
         let expiry = expiry.min(u32::try_from(broker.limits().session_expiry.as_secs()).unwrap_or(u32::MAX));
         let key = SessionKey::of(&principal, &client_id);
         if expiry > 0 {
@@ -49,6 +49,7 @@ impl Session {
             principal: &principal,
             protocol,
             at: broker.clock().now(),
+            certificate: peer.certificate(),
             goes_on: !clean_start,
         };
         let Registered { line, replaced, open } = broker.connections().register(&registration, broker.presence());
@@ -86,7 +87,8 @@ impl Session {
         };
         session.end_what_is_not_allowed(subscriptions).await;
         // Whoever takes a right away closes the connections there are; one that was being opened meanwhile looks again.
-        if !session.broker.still_known(&session.principal) {
+        let believed = peer.certificate().is_none_or(|certificate| session.broker.still_believed(certificate));
+        if !believed || !session.broker.still_known(&session.principal) {
             session.line.close(CloseReason::Disabled);
         }
         Ok(session)

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use weir_core::{
-    Classify, Denied, DeviceId, ErrorKind, OwnedMessage, Principal, Protocol, Qos, SubscriptionFilter, Timestamp,
+    Classify, Denied, DeviceId, ErrorKind, Fingerprint, OwnedMessage, Principal, Protocol, Qos, SubscriptionFilter,
+    Timestamp, seams::PeerIdentity,
 };
 
 use crate::{inbox::ledger::DroppedCounts, outbound::Outbound};
@@ -20,6 +21,8 @@ pub struct SessionOptions {
     /// Messages at QoS 1 and 2 that the client takes without acknowledging one (Receive Maximum).
     pub receive_maximum: u16,
     pub will: Option<Will>,
+    /// What the transport proved: a connection that came by a certificate ends when that is believed no more.
+    pub peer: PeerIdentity,
 }
 
 /// What is published for a client whose connection ends without its word.
@@ -169,6 +172,9 @@ pub struct SessionStatus {
     /// `None`: it is kept and its client is away.
     pub protocol: Option<&'static str>,
     pub connected_at: Option<Timestamp>,
+    /// By which the client came, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Fingerprint>,
     pub offline_since: Option<Timestamp>,
     /// Seconds that it is kept without a connection.
     pub expiry: u32,

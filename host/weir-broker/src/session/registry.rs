@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use weir_core::{DeviceId, Principal, ProductId, Protocol, Timestamp};
+use weir_core::{CertificateIdentity, DeviceId, Fingerprint, Principal, ProductId, Protocol, Timestamp};
 
 use super::{CloseReason, SessionKey};
 use crate::{
@@ -55,6 +55,8 @@ struct Connected {
     line: Arc<Line>,
     protocol: Protocol,
     connected_at: Timestamp,
+    /// By which it came, if it did.
+    certificate: Option<Arc<CertificateIdentity>>,
     /// Whether it goes on with the session of the one before it.
     goes_on: bool,
 }
@@ -65,6 +67,7 @@ pub(super) struct Registration<'a> {
     pub(super) principal: &'a Principal,
     pub(super) protocol: Protocol,
     pub(super) at: Timestamp,
+    pub(super) certificate: Option<&'a Arc<CertificateIdentity>>,
     pub(super) goes_on: bool,
 }
 
@@ -86,9 +89,15 @@ impl Connections {
     /// Adds a connection and tells that its device is there, after it has told that the one it replaces is gone. A
     /// delayed will is not sent, if the session goes on [MQTT5-3.1.3-9].
     pub(super) fn register(&self, registration: &Registration<'_>, presence: &Presence) -> Registered {
-        let Registration { key, principal, protocol, at, goes_on } = *registration;
+        let Registration { key, principal, protocol, at, certificate, goes_on } = *registration;
         let line = Arc::new(Line::new(self.next.fetch_add(1, Ordering::Relaxed)));
-        let connected = Connected { line: Arc::clone(&line), protocol, connected_at: at, goes_on };
+        let connected = Connected {
+            line: Arc::clone(&line),
+            protocol,
+            connected_at: at,
+            certificate: certificate.cloned(),
+            goes_on,
+        };
         let mut open = self.open.lock();
         let old = open.by_key.insert(key.clone(), connected);
         if let Some(old) = &old {
@@ -150,9 +159,12 @@ impl Connections {
         self.open.lock().by_key.len()
     }
 
-    /// Protocol and time of the connection that has a session.
-    pub(crate) fn about(&self, key: &SessionKey) -> Option<(Protocol, Timestamp)> {
-        self.open.lock().by_key.get(key).map(|connected| (connected.protocol, connected.connected_at))
+    /// Protocol, time and certificate of the connection that has a session.
+    pub(crate) fn about(&self, key: &SessionKey) -> Option<(Protocol, Timestamp, Option<Fingerprint>)> {
+        self.open.lock().by_key.get(key).map(|connected| {
+            let certificate = connected.certificate.as_ref().map(|certificate| certificate.fingerprint);
+            (connected.protocol, connected.connected_at, certificate)
+        })
     }
 
     pub(crate) fn close_device(&self, device: &DeviceId, reason: CloseReason) {
@@ -165,6 +177,15 @@ impl Connections {
     pub(crate) fn close_product(&self, product: &ProductId, reason: CloseReason) {
         for (key, connected) in &self.open.lock().by_key {
             if key.device().is_some_and(|device| device.product == *product) {
+                connected.line.close(reason);
+            }
+        }
+    }
+
+    /// Closes the connections that came by a certificate of which `withdrawn` is true.
+    pub(crate) fn close_certified(&self, withdrawn: impl Fn(&CertificateIdentity) -> bool, reason: CloseReason) {
+        for connected in self.open.lock().by_key.values() {
+            if connected.certificate.as_deref().is_some_and(&withdrawn) {
                 connected.line.close(reason);
             }
         }

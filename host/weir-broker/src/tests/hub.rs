@@ -13,8 +13,8 @@ use weir_core::{
     Envelope, Grants, Principal, Protocol, Qos, RuleName, Timestamp,
     schema::Records,
     seams::{
-        BoxFuture, Catalog, Delivery, Evaluator, Failures, Language, Outcome, Rows, RuleEvaluation, SettingError,
-        SettingSpec, SettingValue, Settings, SqlError, Target, TargetContext, TargetKind,
+        BoxFuture, Catalog, Delivery, Evaluator, Failures, Language, Outcome, PeerIdentity, Rows, RuleEvaluation,
+        SettingError, SettingSpec, SettingValue, Settings, SqlError, Target, TargetContext, TargetKind,
     },
     statement::{ActionDefinition, RuleDefinition, Setting, StartFrom, Statement},
 };
@@ -306,6 +306,7 @@ impl Hub {
             expiry: 0,
             receive_maximum: 20,
             will: None,
+            peer: PeerIdentity::None,
         };
         change(&mut options);
         self.running.broker.open_session(principal, options).await.unwrap()

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tempfile::TempDir;
-use weir_core::{Envelope, Principal, Protocol, Qos};
+use weir_core::{Envelope, Principal, Protocol, Qos, seams::PeerIdentity};
 use weir_log::{
     LogOptions,
     storage::{Storage, faulty::Faulty},
@@ -362,6 +362,7 @@ async fn a_key_keeps_as_many_sessions_as_it_may() {
             expiry: 60,
             receive_maximum: 1,
             will: None,
+            peer: PeerIdentity::None,
         };
         let broker = hub.running.broker.clone();
         async move { broker.open_session(principal, options).await.map(|session| session.is_present()) }

@@ -43,6 +43,11 @@ const SHADOWS: &str = "/v1/products/{product}/devices/{device}/shadows";
 const CALL: &str = "/v1/products/{product}/devices/{device}/call";
 const CERTIFICATES: &str = "/v1/products/{product}/devices/{device}/certificates";
 
+const PINS: &str = "/v1/products/{product}/devices/{device}/pins";
+const PIN: &str = "/v1/products/{product}/devices/{device}/pins/{fingerprint}";
+const AUTHORITIES: &str = "/v1/products/{product}/authorities";
+const AUTHORITY: &str = "/v1/products/{product}/authorities/{fingerprint}";
+
 const CASES: &[Case] = &[
     open("GET", "/healthz"),
     open("GET", "/metrics"),
@@ -63,6 +68,16 @@ const CASES: &[Case] = &[
     managed("POST", TOKENS, r#"{"expires_in":60}"#, 201),
     managed("DELETE", TOKENS, "", 200),
     managed("POST", CERTIFICATES, r#"{"expires_in":60}"#, 201),
+    managed("GET", CERTIFICATES, "", 200),
+    managed("GET", "/v1/products/{product}/certificates", "", 200),
+    managed("DELETE", "/v1/certificates/{certificate}", "", 200),
+    managed("POST", PINS, r#"{"certificate":"x"}"#, 201),
+    managed("DELETE", PIN, "", 204),
+    managed("GET", "/v1/products/{product}/registration-code", "", 200),
+    managed("POST", AUTHORITIES, r#"{"certificate":"x","trusted":true}"#, 201),
+    managed("GET", AUTHORITIES, "", 200),
+    managed("GET", AUTHORITY, "", 200),
+    managed("DELETE", AUTHORITY, "", 204),
     // What to trust is for every key.
     Case { method: "GET", path: "/v1/ca", body: "", nobody: 401, wrong_owner: 200, happy: 200 },
     managed("POST", "/v1/keys", r##"{"name":"other","subscribe":["#"]}"##, 201),
@@ -105,7 +120,8 @@ const CASES: &[Case] = &[
 
 fn filled(path: &str) -> String {
     let name = if path.starts_with("/v1/keys") { "spare" } else { "hot" };
-    let product = if path.contains("/devices") || path.contains("/topics") { PRODUCT } else { "EMPTY00001" };
+    let furnished = ["/devices", "/topics", "/certificates", "/authorities"].iter().any(|list| path.contains(list));
+    let product = if furnished { PRODUCT } else { "EMPTY00001" };
     let url = path
         .replace("{product}", product)
         .replace("{suffix}", "up%2F+")
@@ -113,7 +129,9 @@ fn filled(path: &str) -> String {
         .replace("{name}", name)
         .replace("{rule}", "overheat")
         .replace("{sink}", "unused")
-        .replace("{id}", "1");
+        .replace("{id}", "1")
+        .replace("{certificate}", &"70".repeat(32))
+        .replace("{fingerprint}", &"70".repeat(32));
     if path == "/v1/tail" { format!("{url}?filter=%23") } else { url }
 }
 
@@ -141,6 +159,8 @@ async fn nobody_and_the_wrong_owner_are_refused_and_change_nothing() {
     let lists = [
         "products",
         "products/A1B2C3D4E5/devices",
+        "products/A1B2C3D4E5/certificates",
+        "products/A1B2C3D4E5/authorities",
         "products/A1B2C3D4E5/topics",
         "keys",
         "secrets",

@@ -16,11 +16,11 @@ use weir_broker::{
     admin::topics::{self, TopicClass},
 };
 use weir_core::{
-    Offset, Principal, Timestamp,
+    Fingerprint, Offset, Principal, Timestamp,
     seams::{Delivery, IdempotenceKey},
 };
 use weir_log::{Clock, Log, LogOptions, storage::faulty::Faulty};
-use weir_store::{DeadLetterKind, NewDeadLetter, NewProduct, Progress, Role, Store};
+use weir_store::{AuthorityRow, DeadLetterKind, NewDeadLetter, NewProduct, Progress, Role, Store};
 
 use super::parts::{Canned, Stamp, Taking, Words};
 use crate::{
@@ -189,6 +189,20 @@ async fn furnish(broker: &Broker) -> String {
     let secret = store.create_key(&"app".parse().unwrap(), Role::Application(grants), START).await.unwrap();
     store.create_key(&"spare".parse().unwrap(), Role::Administrator, START).await.unwrap();
     store.put_secret(&"hot".parse().unwrap(), b"value of hot", START).await.unwrap();
+    // The letter p has the number 0x70.
+    let p = Fingerprint::new([0x70; 32]);
+    store.create_pin(&"A1B2C3D4E5/dev_01".parse().unwrap(), p, START).await.unwrap();
+    let authority = AuthorityRow {
+        product: PRODUCT.parse().unwrap(),
+        fingerprint: p,
+        anchor: p,
+        certificate: b"p".to_vec(),
+        subject: "CN=p".to_owned(),
+        proved: true,
+        expires_at: Timestamp(START.0 + 1_000_000),
+        created_at: START,
+    };
+    store.create_authority(authority).await.unwrap();
     let owner = Principal::Administrator("admin".parse().unwrap());
     broker.rules().apply("sink archive\nsink unused\nrule overheat archive", &owner).await.unwrap();
     let dead_letters = vec![

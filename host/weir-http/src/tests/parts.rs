@@ -5,7 +5,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use weir_core::{
-    DeviceId, RuleName, Timestamp,
+    DeviceId, Fingerprint, ProductId, RuleName, Timestamp,
     schema::Records,
     seams::{
         BoxFuture, Catalog, Delivery, Evaluator, Language, Outcome, QueryEngine, QueryError, RuleEvaluation,
@@ -14,9 +14,11 @@ use weir_core::{
     statement::{ActionDefinition, RuleDefinition, Setting, SinkDefinition, StartFrom, Statement},
 };
 
-use crate::{CertificateAuthority, IssuedCertificate};
+use super::hub::START;
+use crate::{CertificateAuthority, IssuedCertificate, RegisteredAuthority, RegistrationProof};
 
-/// An authority whose certificates say for whom they are.
+/// An authority whose certificates say for whom they are. A certificate that it reads is a letter, which is also what its
+/// names are made of; a proof is the code.
 pub(super) struct Stamp;
 
 impl CertificateAuthority for Stamp {
@@ -32,10 +34,44 @@ impl CertificateAuthority for Stamp {
         Ok(IssuedCertificate {
             certificate: format!("certificate of {device}"),
             private_key: "key".to_owned(),
-            fingerprint: "f1".to_owned(),
-            serial: "01".to_owned(),
-            expires_at: Timestamp(life.ok_or("no life")?.as_millis() as i64),
+            fingerprint: Fingerprint::new([0xf1; 32]),
+            serial: "01".parse()?,
+            expires_at: Timestamp(START.0 + life.ok_or("no life")?.as_millis() as i64),
         })
+    }
+
+    fn read(&self, certificate: &str) -> Result<Fingerprint, String> {
+        match certificate.as_bytes() {
+            [letter] => Ok(Fingerprint::new([*letter; 32])),
+            _ => Err("write one letter".to_owned()),
+        }
+    }
+
+    fn register(
+        &self,
+        product: &ProductId,
+        certificate: &str,
+        proof: RegistrationProof<'_>,
+    ) -> Result<RegisteredAuthority, String> {
+        let fingerprint = self.read(certificate)?;
+        match proof {
+            RegistrationProof::Signed(proof) if proof == self.registration_code(product) => {}
+            RegistrationProof::Trusted => {}
+            RegistrationProof::Signed(_) | RegistrationProof::None => return Err("sign the code".to_owned()),
+        }
+        let anchor = Fingerprint::new(*b"an anchor that all letters share");
+        let certificate = certificate.as_bytes().to_vec();
+        Ok(RegisteredAuthority {
+            fingerprint,
+            anchor,
+            certificate,
+            subject: "CN=letters".to_owned(),
+            expires_at: Timestamp(START.0 + 1_000_000),
+        })
+    }
+
+    fn registration_code(&self, product: &ProductId) -> String {
+        format!("code of {product}")
     }
 }
 

@@ -1,13 +1,13 @@
 //! Rights: who is let in, and that a right taken away ends what rests on it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use weir_broker::{CloseReason, Session, SessionEvent, SessionOptions};
 use weir_core::{
-    ErrorKind, Principal, Protocol,
-    seams::{AuthError, Credentials},
+    CertificateIdentity, DeviceId, ErrorKind, Fingerprint, Principal, Protocol, Voucher,
+    seams::{AuthError, Credentials, PeerIdentity},
 };
 
 use super::hub::{START, TestHub};
@@ -20,6 +20,10 @@ fn credentials(username: &str, password: &str) -> Credentials {
 }
 
 async fn session(hub: &TestHub, principal: Principal) -> Session {
+    session_by(hub, principal, PeerIdentity::None).await
+}
+
+async fn session_by(hub: &TestHub, principal: Principal, peer: PeerIdentity) -> Session {
     let options = SessionOptions {
         client_id: "c".to_owned(),
         protocol: Protocol::Mqtt311,
@@ -27,6 +31,7 @@ async fn session(hub: &TestHub, principal: Principal) -> Session {
         expiry: 0,
         receive_maximum: 20,
         will: None,
+        peer,
     };
     hub.broker.open_session(principal, options).await.unwrap()
 }
@@ -263,5 +268,113 @@ async fn a_new_key_works_within_its_grants() {
     let expected =
         json!({ "name": "k", "administrator": false, "publish": ["a/+"], "subscribe": [], "created_at": START.0 });
     assert!(listed["items"].as_array().unwrap().contains(&expected), "{listed}");
+    hub.end().await;
+}
+
+async fn certified(hub: &TestHub, fingerprint: u8, voucher: Voucher) -> Session {
+    let device: DeviceId = "A1B2C3D4E5/dev_01".parse().unwrap();
+    let print = |byte| Fingerprint::new([byte; 32]);
+    let certificate = CertificateIdentity {
+        device: device.clone(),
+        fingerprint: print(fingerprint),
+        voucher,
+        anchor: Some(Fingerprint::new(*b"an anchor that all letters share")),
+        between: Box::new([print(0x62)]),
+    };
+    session_by(hub, Principal::Device(device), PeerIdentity::Certificate(Arc::new(certificate))).await
+}
+
+fn of_product() -> Voucher {
+    Voucher::Product("A1B2C3D4E5".parse().unwrap())
+}
+
+#[tokio::test]
+async fn an_authority_taken_away_takes_its_sessions_along() {
+    let hub = TestHub::start().await;
+    // The pin that the hub is furnished with would be all that the device accepts.
+    hub.ask("DELETE", &format!("{DEVICE}/pins/{}", "70".repeat(32)), "").await;
+    let authorities = "/v1/products/A1B2C3D4E5/authorities";
+    let code = hub.get_json("GET", "/v1/products/A1B2C3D4E5/registration-code", "").await["code"].clone();
+    let register = |letter: &str, proof: &Value| json!({ "certificate": letter, "proof": proof }).to_string();
+    assert_eq!(hub.ask("POST", authorities, register("a", &Value::Null)).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(hub.ask("POST", authorities, register("a", &json!("x"))).await.status, StatusCode::BAD_REQUEST);
+    // Nobody vouches yet.
+    ends_as_disabled(&mut certified(&hub, 1, of_product()).await).await;
+    let first = hub.get_json("POST", authorities, register("a", &code)).await;
+    assert_eq!((&first["proved"], &first["subject"]), (&json!(true), &json!("CN=letters")));
+    assert_eq!(hub.ask("POST", authorities, register("a", &code)).await.status, StatusCode::CONFLICT);
+    hub.get_json("POST", authorities, r#"{"certificate":"b","trusted":true}"#).await;
+    let mut session = certified(&hub, 1, of_product()).await;
+    let shown = hub.get_json("GET", DEVICE, "").await["session"]["certificate"].clone();
+    assert_eq!(shown, json!("01".repeat(32)));
+
+    // Another certificate of the same authority is left.
+    let delete =
+        async |letter: &str| hub.ask("DELETE", &format!("{authorities}/{}", letter.repeat(32)), "").await.status;
+    assert_eq!(delete("61").await, StatusCode::NO_CONTENT);
+    assert_eq!(session.closed(), None);
+    assert_eq!(delete("62").await, StatusCode::NO_CONTENT);
+    ends_as_disabled(&mut session).await;
+    assert_eq!(delete("62").await, StatusCode::NOT_FOUND);
+    drop(session);
+    hub.end().await;
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_ends_what_came_by_it_or_below_it() {
+    let hub = TestHub::start().await;
+    hub.ask("DELETE", &format!("{DEVICE}/pins/{}", "70".repeat(32)), "").await;
+    let revoke = async |name: &str| hub.ask("DELETE", &format!("/v1/certificates/{name}"), "").await.status;
+    let issued = hub.get_json("POST", &format!("{DEVICE}/certificates"), r#"{"expires_in":60}"#).await;
+    assert_eq!(issued["serial"], "01");
+    let mut session = certified(&hub, 0xf1, Voucher::Hub).await;
+    assert_eq!(revoke("02").await, StatusCode::NOT_FOUND);
+    assert_eq!(revoke(&"33".repeat(32)).await, StatusCode::OK);
+    assert_eq!(revoke("nonsense").await, StatusCode::BAD_REQUEST);
+    assert_eq!(session.closed(), None);
+    assert_eq!(revoke("01").await, StatusCode::OK);
+    ends_as_disabled(&mut session).await;
+    drop(session);
+    let listed = hub.get_json("GET", &format!("{DEVICE}/certificates"), "").await;
+    assert_eq!(listed["total"], 1);
+    assert_eq!(listed["items"][0]["revoked_at"], START.0);
+
+    // One between it and its authority.
+    let mut session = certified(&hub, 2, Voucher::Hub).await;
+    assert_eq!(revoke(&"62:".repeat(32)[..95]).await, StatusCode::OK);
+    ends_as_disabled(&mut session).await;
+    drop(session);
+    // And none by it opens any more, though its handshake may be over.
+    ends_as_disabled(&mut certified(&hub, 2, Voucher::Hub).await).await;
+    hub.end().await;
+}
+
+#[tokio::test]
+async fn a_pin_ends_sessions_by_other_certificates_and_its_end_those_by_it() {
+    let hub = TestHub::start().await;
+    let pin = |letter: &str| format!("{DEVICE}/pins/{}", letter.repeat(32));
+    assert_eq!(hub.ask("DELETE", &pin("70"), "").await.status, StatusCode::NO_CONTENT);
+    let by_password = device_session(&hub).await;
+    let pinned = hub.get_json("POST", &format!("{DEVICE}/pins"), r#"{"certificate":"q"}"#).await;
+    assert_eq!(pinned["fingerprint"], "71".repeat(32));
+    assert_eq!(by_password.closed(), None);
+    drop(by_password);
+    let mut session = certified(&hub, 0x71, Voucher::Pin).await;
+    let other = json!({ "fingerprint": "72".repeat(32) }).to_string();
+    hub.get_json("POST", &format!("{DEVICE}/pins"), other.clone()).await;
+    assert_eq!(hub.ask("POST", &format!("{DEVICE}/pins"), other).await.status, StatusCode::CONFLICT);
+    assert_eq!(hub.ask("POST", &format!("{DEVICE}/pins"), "{}").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(session.closed(), None);
+    assert_eq!(hub.ask("DELETE", &pin("71"), "").await.status, StatusCode::NO_CONTENT);
+    ends_as_disabled(&mut session).await;
+    drop(session);
+
+    // What else the hub believes is good again when there are no pins, and no more when there is one.
+    assert_eq!(hub.ask("DELETE", &pin("72"), "").await.status, StatusCode::NO_CONTENT);
+    let mut session = certified(&hub, 5, Voucher::Hub).await;
+    assert_eq!(session.closed(), None);
+    hub.get_json("POST", &format!("{DEVICE}/pins"), r#"{"certificate":"q"}"#).await;
+    ends_as_disabled(&mut session).await;
+    drop(session);
     hub.end().await;
 }

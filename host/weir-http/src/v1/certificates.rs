@@ -1,6 +1,7 @@
-//! `/v1/products/{product}/devices/{device}/certificates` and `/v1/ca`: what devices need to come with a certificate.
+//! `/v1/products/{product}/devices/{device}/certificates`, `/v1/products/{product}/certificates`,
+//! `/v1/certificates/{certificate}` and `/v1/ca`: what devices need to come with a certificate, and taking it back.
 //!
-//! A certificate is good until it expires. Disabling or deleting its device takes its use away.
+//! A certificate is good until it expires or is revoked. Disabling or deleting its device takes its use away too.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,23 +11,33 @@ use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
 };
-use serde::Deserialize;
-use weir_broker::admin::devices;
-use weir_core::{DeviceId, ErrorKind};
+use serde::{Deserialize, Serialize};
+use weir_broker::admin::{
+    certificates::{self, CertificateName, CertificateRow, IssuedRow},
+    devices,
+};
+use weir_core::{DeviceId, DeviceName, ErrorKind, Fingerprint, ProductId, Serial, Timestamp};
 
+use super::List;
 use crate::{
     IssuedCertificate,
     access::Access,
     error::ApiError,
-    extract::{JsonBody, PathParams},
+    extract::{JsonBody, PathParams, QueryParams},
     router::{Hub, Route},
 };
 
 const COLLECTION: &str = "/v1/products/{product}/devices/{device}/certificates";
 
+/// Hex digits of the longest serial number; a fingerprint has more.
+const SERIAL_DIGITS: usize = 40;
+
 pub(crate) fn routes() -> Vec<Route> {
     vec![
         Route::post(Access::Administrator, COLLECTION, create),
+        Route::get(Access::Administrator, COLLECTION, of_device),
+        Route::get(Access::Administrator, "/v1/products/{product}/certificates", list),
+        Route::delete(Access::Administrator, "/v1/certificates/{certificate}", revoke),
         // No secret, but nobody's business who has no key.
         Route::get(Access::Application, "/v1/ca", authority),
     ]
@@ -37,6 +48,51 @@ pub(crate) fn routes() -> Vec<Route> {
 struct Create {
     /// Seconds. Without it as long as the authority sees fit.
     expires_in: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    #[serde(default)]
+    offset: u64,
+    #[serde(default = "super::page")]
+    limit: u32,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    product: ProductId,
+    device: DeviceName,
+    fingerprint: Fingerprint,
+    /// Whether the hub's authority made it. Of one that is only pinned, number and end are not known.
+    issued: bool,
+    pinned: bool,
+    serial: Option<Serial>,
+    expires_at: Option<Timestamp>,
+    revoked_at: Option<Timestamp>,
+    created_at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Revoked {
+    revoked: Fingerprint,
+}
+
+impl From<CertificateRow> for Shown {
+    fn from(row: CertificateRow) -> Self {
+        let (serial, expires_at) = row.issued.unzip();
+        Self {
+            product: row.device.product,
+            device: row.device.device,
+            fingerprint: row.fingerprint,
+            issued: serial.is_some(),
+            pinned: row.pinned,
+            serial,
+            expires_at,
+            revoked_at: row.revoked_at,
+            created_at: row.created_at,
+        }
+    }
 }
 
 async fn create(
@@ -50,10 +106,51 @@ async fn create(
     devices::get(&hub.broker, &device)?;
     let authority = Arc::clone(&hub.options.authority);
     let life = expires_in.map(Duration::from_secs);
-    let issued = tokio::task::spawn_blocking(move || authority.issue(&device, life)).await;
+    let named = device.clone();
+    let issued = tokio::task::spawn_blocking(move || authority.issue(&named, life)).await;
     let failed = |error: String| ApiError::new(ErrorKind::Internal, format!("the certificate was not made: {error}"));
     let issued = issued.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+    let record = IssuedRow {
+        device,
+        fingerprint: issued.fingerprint,
+        serial: issued.serial.clone(),
+        expires_at: issued.expires_at,
+        created_at: hub.broker.clock().now(),
+    };
+    certificates::record(&hub.broker, record).await?;
     Ok((StatusCode::CREATED, Json(issued)))
+}
+
+async fn list(
+    State(hub): State<Hub>,
+    PathParams(product): PathParams<ProductId>,
+    QueryParams(Page { offset, limit }): QueryParams<Page>,
+) -> Result<Json<List<Shown>>, ApiError> {
+    let (rows, total) = certificates::list(&hub.broker, &product, offset, limit).await?;
+    Ok(Json(List { items: rows.into_iter().map(Shown::from).collect(), total }))
+}
+
+async fn of_device(
+    State(hub): State<Hub>,
+    PathParams(device): PathParams<DeviceId>,
+    QueryParams(Page { offset, limit }): QueryParams<Page>,
+) -> Result<Json<List<Shown>>, ApiError> {
+    let (rows, total) = certificates::of_device(&hub.broker, &device, offset, limit).await?;
+    Ok(Json(List { items: rows.into_iter().map(Shown::from).collect(), total }))
+}
+
+/// Idempotent, and also for a certificate that a product's authority signed, which the hub has never seen.
+async fn revoke(
+    State(hub): State<Hub>,
+    PathParams(certificate): PathParams<String>,
+) -> Result<Json<Revoked>, ApiError> {
+    let digits = certificate.chars().filter(|c| *c != ':').count();
+    let name = match digits <= SERIAL_DIGITS {
+        true => CertificateName::Serial(certificate.parse()?),
+        false => CertificateName::Fingerprint(certificate.parse()?),
+    };
+    let revoked = certificates::revoke(&hub.broker, name).await?;
+    Ok(Json(Revoked { revoked }))
 }
 
 async fn authority(State(hub): State<Hub>) -> impl IntoResponse {

@@ -2,11 +2,13 @@
 //!
 //! Times are milliseconds since 1970, offsets decimal numbers; a list is `{"items":[…],"total":n}`.
 
+mod authorities;
 mod call;
 mod certificates;
 mod dead_letters;
 mod devices;
 mod keys;
+mod pins;
 mod products;
 mod publish;
 mod query;
@@ -30,6 +32,8 @@ pub(crate) fn routes() -> Vec<Route> {
         devices::routes(),
         tokens::routes(),
         certificates::routes(),
+        pins::routes(),
+        authorities::routes(),
         keys::routes(),
         secrets::routes(),
         rules::routes(),

@@ -131,6 +131,7 @@ async fn open_session(
         expiry,
         receive_maximum: connect.properties.receive_maximum,
         will: connect.will.map(will),
+        peer: credentials.peer,
     };
     broker.open_session(principal, options).await.map_err(|error| {
         broker.metrics().refused("connect", error.kind());

@@ -220,7 +220,7 @@ async fn nothing_is_acknowledged_when_the_log_fails() {
     let mut device = hub.device().await;
     hub.storage.fail_sync(0);
     device.send(&publish(EVENT, Some(7), b"x")).await;
-    assert!(device.closed().await.is_empty());
+    assert!(device.closed().await.is_empty()); // [MQTT-4.8.0-2]
     hub.counted("mqtt_connection", "log_failed", 1);
     hub.stop().await;
 }
@@ -232,7 +232,7 @@ async fn a_full_log_refuses_without_acknowledgement() {
     let mut device = hub.device().await;
     let start = tokio::time::Instant::now();
     device.send(&publish(EVENT, Some(7), b"x")).await;
-    assert!(device.closed().await.is_empty());
+    assert!(device.closed().await.is_empty()); // [MQTT-4.8.0-2]
     assert_eq!(start.elapsed().as_secs(), 1, "it is kept waiting before it may try again");
     hub.counted("mqtt_connection", "log_full", 1);
     tokio::time::resume();

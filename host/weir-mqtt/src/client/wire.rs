@@ -9,13 +9,13 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     time::Instant,
 };
 
 use super::buffers;
 
-/// How long a connection that is closed may take for its last bytes.
+/// How long a connection that is closed may take for its last bytes in either direction.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -141,13 +141,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends the last bytes and closes, if the peer lets it.
+    /// Sends the last bytes and closes, if the peer lets it. What it still sends is read and thrown away until it closes too:
+    /// a connection that is closed with bytes unread is reset, and what was said last is lost with it.
     pub(super) async fn close(&mut self) {
         let last = async {
             std::future::poll_fn(|cx| self.poll_send(cx)).await?;
-            self.io.shutdown().await
+            self.io.shutdown().await?;
+            std::future::poll_fn(|cx| self.poll_discard(cx)).await
         };
         // The connection is over either way.
         let _closed = tokio::time::timeout(CLOSE_PATIENCE, last).await;
+    }
+
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut bytes = [0; 512];
+            let mut chunk = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut chunk))?;
+            if chunk.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }

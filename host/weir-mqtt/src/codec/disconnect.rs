@@ -50,7 +50,8 @@ const DISCONNECT_PROPERTIES: Allowed = Allowed {
     bits: 1 << id::SESSION_EXPIRY | 1 << id::REASON_STRING | 1 << id::USER | 1 << id::SERVER_REFERENCE,
 };
 /// [MQTT5-3.15.2-1], as far as a client may send them.
-const AUTH_REASONS: &[Reason] = &[Reason::ContinueAuthentication, Reason::Reauthenticate];
+/// Success is a server's to say, but no malformed packet.
+const AUTH_REASONS: &[Reason] = &[Reason::Success, Reason::ContinueAuthentication, Reason::Reauthenticate];
 const AUTH_PROPERTIES: Allowed = Allowed {
     packet: "AUTH",
     bits: 1 << id::AUTHENTICATION_METHOD | 1 << id::AUTHENTICATION_DATA | 1 << id::REASON_STRING | 1 << id::USER,
@@ -76,10 +77,6 @@ pub(super) fn decode(frame: &Frame<'_>, protocol: Protocol) -> Result<Disconnect
 
 pub(super) fn decode_auth(frame: &Frame<'_>) -> Result<Auth, ProtocolError> {
     let mut fields = Fields::new("AUTH", frame.body);
-    if fields.is_empty() {
-        // §3.15.2.1: success, which is a server's to say.
-        return Err(ProtocolError::ReasonCode { packet: "AUTH", code: Reason::Success as u8 });
-    }
     let reason = fields.reason(AUTH_REASONS)?;
     let mut method = None;
     if !fields.is_empty() {

@@ -33,7 +33,7 @@ async fn a_product_with_devices_is_not_deleted() {
     let error = store.delete_product(&product()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(error.to_string(), "product A1B2C3D4E5 still has 1 device(s): delete them first");
-    store.delete_device(&device("a")).await.unwrap();
+    store.delete_device(&device("a"), NOW).await.unwrap();
     store.delete_product(&product()).await.unwrap();
 }
 
@@ -81,8 +81,8 @@ async fn a_disabled_product_keeps_its_devices_out() {
     assert!(store.devices(&product(), 0, 9).await.unwrap().0.iter().all(|device| !device.product_enabled));
     store.set_product_enabled(&product(), true).await.unwrap();
     assert!(store.device(&device("a")).unwrap().unwrap().may_connect());
-    store.delete_device(&device("a")).await.unwrap();
-    store.delete_device(&device("b")).await.unwrap();
+    store.delete_device(&device("a"), NOW).await.unwrap();
+    store.delete_device(&device("b"), NOW).await.unwrap();
     store.delete_product(&product()).await.unwrap();
     assert_eq!(kind(store.set_product_enabled(&product(), true).await), ErrorKind::NotFound);
 }
@@ -110,9 +110,9 @@ async fn devices() {
     store.set_device_enabled(&device("a"), false).await.unwrap();
     assert!(!store.device(&device("a")).unwrap().unwrap().enabled);
     assert_eq!(kind(store.set_device_enabled(&device("z"), true).await), ErrorKind::NotFound);
-    store.delete_device(&device("a")).await.unwrap();
+    store.delete_device(&device("a"), NOW).await.unwrap();
     assert_eq!(store.device(&device("a")).unwrap(), None);
-    assert_eq!(kind(store.delete_device(&device("a")).await), ErrorKind::NotFound);
+    assert_eq!(kind(store.delete_device(&device("a"), NOW).await), ErrorKind::NotFound);
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn tokens() {
     check(&a, &endless, NOW, TokenCheck::Unknown);
 
     let (_, token) = store.create_token(&a, None, NOW).await.unwrap();
-    store.delete_device(&a).await.unwrap();
+    store.delete_device(&a, NOW).await.unwrap();
     store.create_device(&a, None, NOW).await.unwrap();
     check(&a, &token, NOW, TokenCheck::Unknown);
 }

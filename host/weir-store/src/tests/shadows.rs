@@ -46,7 +46,7 @@ async fn a_device_takes_its_shadows_with_it() {
     }
     let rows = vec![shadow("a", None, 1), shadow("a", Some("x"), 1), shadow("b", None, 1), shadow("b", Some("x"), 1)];
     store.commit_shadows(step(Offset::new(1, 1), rows)).await.unwrap();
-    store.delete_device(&device("a")).await.unwrap();
+    store.delete_device(&device("a"), NOW).await.unwrap();
     store.create_device(&device("a"), None, NOW).await.unwrap();
     let forgotten =
         ShadowStep { position: Offset::new(1, 2), shadows: vec![shadow("b", None, 9)], forgotten: vec![device("b")] };

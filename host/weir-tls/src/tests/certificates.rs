@@ -2,15 +2,24 @@
 
 use std::{sync::Arc, time::Duration};
 
-use weir_core::{Classify, ErrorKind};
+use weir_core::{Classify, ErrorKind, ProductId, Voucher};
 
-use super::hub::{Hub, device, made, now, openssl, snapshot, talk};
+use super::{
+    hub::{Hub, device, made, now, openssl, snapshot, talk},
+    trust::TrustSnapshot,
+};
 use crate::{
     AcceptError, Authorities, Authority, Certificate, CertificateError, CertificatePeer, CertificateRefusal,
-    DeviceRequest, Fingerprint, Peer, Revocation, ServerCertificate, TrustSnapshot, Voucher,
+    DeviceRequest, Peer, ServerCertificate, fingerprint_of,
 };
 
 const NEW_KEY: &str = "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+
+/// What a hub believes to which this product registered its authority.
+fn of_product(product: ProductId, authority: &Certificate) -> Result<Authorities, CertificateError> {
+    let mut authorities = Authorities::default();
+    authorities.add_product(product, authority).map(|()| authorities)
+}
 
 fn certificate(peer: Peer) -> CertificatePeer {
     match peer {
@@ -38,7 +47,8 @@ async fn a_certificate_of_the_hub_names_its_device() {
     assert!(accepted.protection.starts_with("TLSv1.3 TLS13_"), "{}", accepted.protection);
     let peer = certificate(accepted.peer);
     assert_eq!((peer.device, peer.voucher), (Some(device("A1B2C3D4E5/dev:1")), Voucher::Hub));
-    assert_eq!((peer.fingerprint, peer.serial), (own.fingerprint, own.serial));
+    assert_eq!(peer.fingerprint, own.fingerprint);
+    assert_eq!(peer.anchor, Some(hub.authority.certificate().anchor().unwrap()));
 }
 
 #[tokio::test]
@@ -75,11 +85,11 @@ async fn version_1_is_refused_with_what_to_do_and_what_to_do_works() {
     let ours = Certificate::parse(&std::fs::read(hub.path("ca.pem")).unwrap()).unwrap();
     let trusting = |pins| {
         let product = "A1B2C3D4E5".parse().unwrap();
-        let authorities = Arc::new(Authorities::default().with_product(product, &ours).unwrap());
+        let authorities = Arc::new(of_product(product, &ours).unwrap());
         TrustSnapshot { authorities, pins, ..TrustSnapshot::default() }
     };
     let v1 = std::fs::read(hub.path("v1.pem")).unwrap();
-    let pinned = Fingerprint::of(&openssl::x509::X509::from_pem(&v1).unwrap().to_der().unwrap());
+    let pinned = fingerprint_of(&openssl::x509::X509::from_pem(&v1).unwrap().to_der().unwrap());
     // Even if it is pinned.
     for pins in [Default::default(), [(pinned, device("A1B2C3D4E5/dev"))].into()] {
         hub.trust.replace(trusting(pins));
@@ -96,6 +106,7 @@ async fn version_1_is_refused_with_what_to_do_and_what_to_do_works() {
     assert!(matches!(error, CertificateError::Version { version: 1 }), "{error:?}");
 
     // The commands of the message, word by word.
+    hub.trust.replace(trusting(Default::default()));
     let message = error.to_string();
     let commands = message.split_once("with: ").unwrap().1;
     let (echo, command) = commands.split_once("; openssl ").unwrap();
@@ -169,23 +180,27 @@ async fn what_is_pinned_needs_no_authority() {
 async fn revocation_holds_from_the_next_handshake_on() {
     let mut hub = Hub::start().await;
     let (first, second) = (hub.issue("A1B2C3D4E5/first"), hub.issue("A1B2C3D4E5/second"));
-    for revocation in [
-        Revocation::Certificate(first.fingerprint),
-        Revocation::Serial { authority: None, serial: first.serial.clone() },
-    ] {
-        hub.trust.replace(snapshot(&hub.authority));
-        assert!(!refused_client(&hub, &first).await);
-        hub.next().await.unwrap();
-        hub.trust.replace(TrustSnapshot { revocations: [revocation].into(), ..snapshot(&hub.authority) });
-        assert!(refused_client(&hub, &first).await);
-        assert_eq!(refusal(hub.next().await.unwrap_err()), CertificateRefusal::Revoked);
-        assert!(!refused_client(&hub, &second).await);
-        hub.next().await.unwrap();
-    }
-    // The number of another authority's certificate.
-    let other = Revocation::Serial { authority: Some("A1B2C3D4E5".parse().unwrap()), serial: first.serial.clone() };
-    hub.trust.replace(TrustSnapshot { revocations: [other].into(), ..snapshot(&hub.authority) });
     assert!(!refused_client(&hub, &first).await);
+    hub.next().await.unwrap();
+    hub.trust.replace(TrustSnapshot { revocations: [first.fingerprint].into(), ..snapshot(&hub.authority) });
+    assert!(refused_client(&hub, &first).await);
+    assert_eq!(refusal(hub.next().await.unwrap_err()), CertificateRefusal::Revoked);
+    assert!(!refused_client(&hub, &second).await);
+    hub.next().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_device_with_pins_accepts_nothing_else() {
+    let mut hub = Hub::start().await;
+    let (pinned, other) = (hub.issue("A1B2C3D4E5/dev"), hub.issue("A1B2C3D4E5/dev"));
+    let pins = [(pinned.fingerprint, device("A1B2C3D4E5/dev"))].into();
+    hub.trust.replace(TrustSnapshot { pins, ..snapshot(&hub.authority) });
+    assert!(!refused_client(&hub, &pinned).await);
+    assert_eq!(certificate(hub.next().await.unwrap().peer).voucher, Voucher::Pin);
+    assert!(refused_client(&hub, &other).await);
+    assert_eq!(refusal(hub.next().await.unwrap_err()), CertificateRefusal::NotPinned);
+    // Another device is none of its business.
+    assert!(!refused_client(&hub, &hub.issue("A1B2C3D4E5/free")).await);
     hub.next().await.unwrap();
 }
 
@@ -229,20 +244,33 @@ async fn a_product_authority_may_have_authorities_below_it() {
     made(&folder, &format!("{sign} -in d.csr -CA plant.pem -CAkey plant.key -extfile leaf.ext -out d.pem")).await;
     let read = |name: &str| Certificate::parse(&std::fs::read(hub.path(name)).unwrap()).unwrap();
     let (root, plant, leaf) = (read("root.pem"), read("plant.pem"), read("d.pem"));
-    let authorities = Arc::new(Authorities::default().with_product("A1B2C3D4E5".parse().unwrap(), &root).unwrap());
+    let authorities = Arc::new(of_product("A1B2C3D4E5".parse().unwrap(), &root).unwrap());
     hub.trust.replace(TrustSnapshot { authorities: Arc::clone(&authorities), ..TrustSnapshot::default() });
     let with_chain = "-cert d.pem -key d.key -cert_chain plant.pem";
     assert_eq!(hub.s_client(with_chain).await.stdout, b"HELLO\n");
     let peer = certificate(hub.next().await.unwrap().peer);
     assert_eq!(peer.device, Some(device("A1B2C3D4E5/dev")));
+    assert_eq!((peer.anchor, &*peer.between), (root.anchor().ok(), &[plant.fingerprint()][..]));
 
     // One between is revoked.
-    let revocations = [Revocation::Certificate(plant.fingerprint())].into();
-    hub.trust.replace(TrustSnapshot { authorities, revocations, ..TrustSnapshot::default() });
+    let revocations = [plant.fingerprint()].into();
+    hub.trust.replace(TrustSnapshot { authorities: Arc::clone(&authorities), revocations, ..TrustSnapshot::default() });
     assert!(hub.s_client(with_chain).await.stdout.is_empty());
     assert_eq!(refusal(hub.next().await.unwrap_err()), CertificateRefusal::Revoked);
 
-    let error = Authorities::default().with_product("A1B2C3D4E5".parse().unwrap(), &leaf).unwrap_err();
+    // The root lives 30 days, as `openssl req -x509` makes it by itself; what it signed is to outlive it.
+    hub.trust.replace(TrustSnapshot { authorities, ..TrustSnapshot::default() });
+    let sign = "x509 -req -days 90 -CAcreateserial";
+    made(&folder, &format!("{sign} -in plant.csr -CA root.pem -CAkey root.key -extfile ca.ext -out plant.pem")).await;
+    made(&folder, &format!("{sign} -in d.csr -CA plant.pem -CAkey plant.key -extfile leaf.ext -out long.pem")).await;
+    let long = "-cert long.pem -key d.key -cert_chain plant.pem";
+    assert_eq!(hub.s_client(long).await.stdout, b"HELLO\n");
+    hub.next().await.unwrap();
+    hub.advance(Duration::from_secs(31 * 86_400));
+    assert!(hub.s_client(long).await.stdout.is_empty());
+    assert_eq!(refusal(hub.next().await.unwrap_err()), CertificateRefusal::AuthorityExpired);
+
+    let error = of_product("A1B2C3D4E5".parse().unwrap(), &leaf).unwrap_err();
     assert!(error.to_string().contains("basicConstraints=CA:TRUE"), "{error}");
 }
 

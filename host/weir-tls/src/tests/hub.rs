@@ -23,9 +23,10 @@ use tokio::{
 };
 use weir_core::{DeviceId, Timestamp};
 
+use super::trust::{SharedTrust, TrustSnapshot};
 use crate::{
     AcceptError, Acceptor, AcceptorOptions, Authorities, Authority, DeviceCertificate, DeviceRequest, HostName, Now,
-    Peer, Proofs, PskKey, ServerCertificates, SharedTrust, TlsStream, Trust, TrustSnapshot,
+    Peer, Proofs, PskKey, ServerCertificates, TlsStream, Trust,
 };
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -59,7 +60,7 @@ impl Hub {
         let start = now();
         let authority = Authority::open(&folder.path().join("tls"), start).unwrap();
         let names: [HostName; 1] = ["hub.example.org".parse().unwrap()];
-        let certificates = Arc::new(ServerCertificates::new(authority.server_certificate(&names, start).unwrap()));
+        let certificates = Arc::new(ServerCertificates::new(authority.server_certificate(&names, start).unwrap(), []));
         let trust = Arc::new(SharedTrust::new(snapshot(&authority)));
         // Ahead of the clock by which certificates are made here, so that they are valid at once.
         let clock = Arc::new(AtomicI64::new(start.0 + 60_000));
@@ -171,7 +172,8 @@ pub(super) async fn made(folder: &Path, arguments: &str) {
 }
 
 pub(super) fn snapshot(authority: &Authority) -> TrustSnapshot {
-    let authorities = Authorities::default().with_hub(authority.certificate()).unwrap();
+    let mut authorities = Authorities::default();
+    authorities.add_hub(authority.certificate()).unwrap();
     TrustSnapshot { authorities: Arc::new(authorities), ..TrustSnapshot::default() }
 }
 

@@ -11,10 +11,13 @@ use tokio::{
     time::timeout,
 };
 
-use super::hub::{KEY, client_config, now, snapshot};
+use super::{
+    hub::{KEY, client_config, now, snapshot},
+    trust::SharedTrust,
+};
 use crate::{
     Acceptor, AcceptorOptions, Authority, DeviceCertificate, DeviceRequest, Now, Proofs, PskKey, ServerCertificates,
-    SharedTrust, TlsStream,
+    TlsStream,
 };
 
 /// Connections of each kind that come before counting, for what is made once.
@@ -36,7 +39,7 @@ async fn an_idle_connection_is_small() {
         certificates: Some(Arc::new(SharedTrust::new(snapshot(&authority)))),
         keys: Some(Arc::new(|_: &str| Some(PskKey::new(KEY)))),
     };
-    let certificates = Arc::new(ServerCertificates::new(authority.server_certificate(&[], now()).unwrap()));
+    let certificates = Arc::new(ServerCertificates::new(authority.server_certificate(&[], now()).unwrap(), []));
     let acceptor = Acceptor::new(AcceptorOptions::default(), certificates, proofs, Now::new(now)).unwrap();
     let rustls = |own: Option<&DeviceCertificate>| {
         Client::Rustls(tokio_rustls::TlsConnector::from(Arc::new(client_config(&authority, own))))

@@ -1,8 +1,7 @@
 //! Which device a certificate names. Reads certificates only after somebody vouched for them.
 
-use weir_core::{DeviceId, DeviceName, ProductId};
+use weir_core::{DeviceId, DeviceName, ProductId, Voucher};
 
-use super::Voucher;
 use crate::Certificate;
 
 const SCHEME: &str = "weir:device:";

@@ -60,13 +60,14 @@ impl ServerCertificate {
 }
 
 impl ServerCertificates {
-    /// `default` goes to clients that name no host, or one that no other certificate has.
-    pub fn new(default: ServerCertificate) -> Self {
-        Self(ArcSwap::from_pointee(vec![default]))
+    /// `default` goes to clients that name no host, or one that no other certificate has. `others` are looked at in their
+    /// order, before the default. One of the same names with another kind of key is shown to clients that cannot use the
+    /// first.
+    pub fn new(default: ServerCertificate, others: impl IntoIterator<Item = ServerCertificate>) -> Self {
+        Self(ArcSwap::from_pointee(others.into_iter().chain([default]).collect()))
     }
 
-    /// `others` are looked at in their order, before the default. One of the same names with another kind of key is
-    /// shown to clients that cannot use the first.
+    /// What the next handshake shows.
     pub fn replace(&self, default: ServerCertificate, others: impl IntoIterator<Item = ServerCertificate>) {
         self.0.store(Arc::new(others.into_iter().chain([default]).collect()));
     }

@@ -5,7 +5,9 @@ use openssl::{
     x509::{X509, X509Name, extension::SubjectAlternativeName},
 };
 
-use super::{Voucher, identity::identify};
+use weir_core::Voucher;
+
+use super::identity::identify;
 use crate::{
     Certificate,
     authority::{KeyKind, new_key},

@@ -1,138 +1,97 @@
 //! What the hub believes, as whoever keeps it tells: authorities, pinned certificates, revocations.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
-use arc_swap::ArcSwap;
+use openssl::sha::Sha256;
 use rustls_pki_types::TrustAnchor;
-use weir_core::{DeviceId, ProductId};
+use weir_core::{DeviceId, Fingerprint, ProductId, Timestamp, Voucher};
 
-use super::Voucher;
-use crate::{Certificate, CertificateError, Fingerprint, Serial};
+use crate::{Certificate, CertificateError};
 
 /// Looked up in every handshake that shows a certificate, on a thread of the runtime: answers must not wait. Each
 /// handshake sees what is true then, so changes need no restart. Connections that are open are the caller's to close.
+/// Who cannot answer denies.
 pub trait Trust: fmt::Debug + Send + Sync {
     fn authorities(&self) -> Arc<Authorities>;
 
     /// The device that this very certificate is pinned to, whoever signed it.
-    fn pinned(&self, fingerprint: &Fingerprint) -> Option<DeviceId>;
+    fn pinned(&self, certificate: &Fingerprint) -> Option<DeviceId>;
+
+    /// Whether the device has pins, and so no other certificate is good for it.
+    fn accepts_only_pins(&self, device: &DeviceId) -> bool;
 
     /// Asked for the client's certificate and for every one between it and the authority.
-    fn is_revoked(&self, certificate: &Presented<'_>) -> bool;
-}
-
-/// A certificate that would be good if it is not revoked.
-#[derive(Debug, Clone, Copy)]
-pub struct Presented<'a> {
-    pub fingerprint: Fingerprint,
-    pub serial: &'a Serial,
-    pub voucher: &'a Voucher,
+    fn is_revoked(&self, certificate: &Fingerprint) -> bool;
 }
 
 /// Authorities in the form that verification wants. Make it once per change, not per handshake.
 #[derive(Debug, Default)]
 pub struct Authorities {
     anchors: Vec<TrustAnchor<'static>>,
-    /// For each anchor, who stands behind it.
-    vouchers: Vec<Vec<Voucher>>,
+    /// For each anchor, who stands behind it, and until when.
+    vouchers: Vec<Vec<(Voucher, Timestamp)>>,
 }
-
-/// A certificate that is believed no more.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Revocation {
-    Certificate(Fingerprint),
-    /// By number, of the authority of this product, or of the hub's.
-    Serial {
-        authority: Option<ProductId>,
-        serial: Serial,
-    },
-}
-
-/// All of it in memory.
-#[derive(Debug, Default)]
-pub struct TrustSnapshot {
-    pub authorities: Arc<Authorities>,
-    pub pins: HashMap<Fingerprint, DeviceId>,
-    pub revocations: HashSet<Revocation>,
-}
-
-/// A snapshot that is replaced as a whole.
-#[derive(Debug, Default)]
-pub struct SharedTrust(ArcSwap<TrustSnapshot>);
 
 impl Authorities {
     /// Adds the hub's authority.
-    pub fn with_hub(self, certificate: &Certificate) -> Result<Self, CertificateError> {
-        self.with(certificate, Voucher::Hub)
+    pub fn add_hub(&mut self, certificate: &Certificate) -> Result<(), CertificateError> {
+        self.add(certificate, Voucher::Hub)
     }
 
-    /// Adds an authority that a product registered. It vouches for devices of that product alone.
-    pub fn with_product(self, product: ProductId, certificate: &Certificate) -> Result<Self, CertificateError> {
-        self.with(certificate, Voucher::Product(product))
+    /// Adds an authority that a product registered. It vouches for devices of that product alone, until it expires.
+    pub fn add_product(&mut self, product: ProductId, certificate: &Certificate) -> Result<(), CertificateError> {
+        self.add(certificate, Voucher::Product(product))
     }
 
-    fn with(mut self, certificate: &Certificate, voucher: Voucher) -> Result<Self, CertificateError> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.anchors.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.anchors.is_empty()
+    }
+
+    fn add(&mut self, certificate: &Certificate, voucher: Voucher) -> Result<(), CertificateError> {
         if !certificate.is_authority() {
             return Err(CertificateError::NotAnAuthority { subject: certificate.subject() });
         }
         let anchor = webpki::anchor_from_trusted_cert(certificate.der()).map_err(CertificateError::Unusable)?;
+        let until = certificate.not_after();
         let same = self.anchors.iter().position(|known| same(known, &anchor));
         match same.and_then(|at| self.vouchers.get_mut(at)) {
-            Some(vouchers) if vouchers.contains(&voucher) => {}
-            Some(vouchers) => vouchers.push(voucher),
+            Some(vouchers) => match vouchers.iter_mut().find(|(known, _)| *known == voucher) {
+                Some((_, known)) => *known = until.max(*known),
+                None => vouchers.push((voucher, until)),
+            },
             None => {
                 self.anchors.push(anchor.to_owned());
-                self.vouchers.push(vec![voucher]);
+                self.vouchers.push(vec![(voucher, until)]);
             }
         }
-        Ok(self)
+        Ok(())
     }
 
     pub(super) fn anchors(&self) -> &[TrustAnchor<'static>] {
         &self.anchors
     }
 
-    pub(super) fn vouchers(&self, anchor: &TrustAnchor<'_>) -> &[Voucher] {
+    /// Who stands behind an anchor now. The library verifies every certificate's time but the anchor's.
+    pub(super) fn vouchers(&self, anchor: &TrustAnchor<'_>, now: Timestamp) -> Vec<Voucher> {
         let at = self.anchors.iter().position(|known| same(known, anchor));
-        at.and_then(|at| self.vouchers.get(at)).map_or(&[], Vec::as_slice)
+        let known = at.and_then(|at| self.vouchers.get(at)).into_iter().flatten();
+        known.filter(|(_, until)| now <= *until).map(|(voucher, _)| voucher.clone()).collect()
     }
 }
 
-impl SharedTrust {
-    pub fn new(snapshot: TrustSnapshot) -> Self {
-        Self(ArcSwap::from_pointee(snapshot))
-    }
-
-    /// What the next handshake goes by.
-    pub fn replace(&self, snapshot: TrustSnapshot) {
-        self.0.store(Arc::new(snapshot));
-    }
-}
-
-impl Trust for SharedTrust {
-    fn authorities(&self) -> Arc<Authorities> {
-        Arc::clone(&self.0.load().authorities)
-    }
-
-    fn pinned(&self, fingerprint: &Fingerprint) -> Option<DeviceId> {
-        self.0.load().pins.get(fingerprint).cloned()
-    }
-
-    fn is_revoked(&self, certificate: &Presented<'_>) -> bool {
-        let revocations = &self.0.load().revocations;
-        let authority = match certificate.voucher {
-            Voucher::Hub => None,
-            Voucher::Product(product) => Some(product.clone()),
-            // A pinned one has no authority whose numbers could mean it.
-            Voucher::Pin => return revocations.contains(&Revocation::Certificate(certificate.fingerprint)),
-        };
-        revocations.contains(&Revocation::Certificate(certificate.fingerprint))
-            || revocations.contains(&Revocation::Serial { authority, serial: certificate.serial.clone() })
-    }
+/// The hash of an authority's name and key.
+pub(crate) fn anchor_of(anchor: &TrustAnchor<'_>) -> Fingerprint {
+    let mut hash = Sha256::new();
+    // The length keeps the two apart.
+    hash.update(&(anchor.subject.len() as u64).to_be_bytes());
+    hash.update(&anchor.subject);
+    hash.update(&anchor.subject_public_key_info);
+    Fingerprint::new(hash.finish())
 }
 
 /// Certificates of one authority that was renewed with the same key are one anchor.

@@ -9,11 +9,11 @@ use rustls::{
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
-use weir_core::{Classify, ErrorKind};
+use webpki::{EndEntityCert, KeyUsage};
+use weir_core::{Classify, ErrorKind, Fingerprint, Timestamp, Voucher};
 
-use super::{CertificatePeer, Presented, Trust, Voucher, identity};
-use crate::{Certificate, Fingerprint, Serial, certificate::MAKE_VERSION_3};
+use super::{CertificatePeer, Trust, anchor_of, identity};
+use crate::{Certificate, certificate::MAKE_VERSION_3, fingerprint_of};
 
 /// Why a client's certificate is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,8 +26,12 @@ pub enum CertificateRefusal {
     NotYetValid,
     #[error("no authority that the hub knows signed it; register the authority with the product, or pin it")]
     UnknownAuthority,
+    #[error("the authority that signed it has expired; register its renewed certificate with the product")]
+    AuthorityExpired,
     #[error("it, or one between it and the authority, was revoked")]
     Revoked,
+    #[error("its device accepts only the certificates that are pinned to it, and this is none of them")]
+    NotPinned,
     #[error(
         "it may not be used by clients: its extendedKeyUsage lacks clientAuth, or it is one of an authority; \
              if it is self-signed, pin it"
@@ -57,7 +61,9 @@ impl CertificateRefusal {
             Self::Expired => "certificate_expired",
             Self::NotYetValid => "certificate_not_yet_valid",
             Self::UnknownAuthority => "certificate_unknown_authority",
+            Self::AuthorityExpired => "certificate_authority_expired",
             Self::Revoked => "certificate_revoked",
+            Self::NotPinned => "certificate_not_pinned",
             Self::NotForClients => "certificate_usage",
             Self::Unusable(_) => "certificate_unusable",
         }
@@ -81,47 +87,47 @@ impl Verifier {
         between: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<CertificatePeer, CertificateRefusal> {
-        let fingerprint = Fingerprint::of(shown);
+        let fingerprint = fingerprint_of(shown);
         // Version and form are checked before the system's library reads it.
         let parsed = EndEntityCert::try_from(shown)?;
-        let serial = Serial::new(parsed.serial());
+        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         if let Some(device) = self.trust.pinned(&fingerprint) {
             let certificate = Certificate::parse(shown)?;
-            let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-            if now > certificate.not_after().seconds() {
+            if seconds > certificate.not_after().seconds() {
                 return Err(CertificateRefusal::Expired);
             }
-            if now < certificate.not_before().seconds() {
+            if seconds < certificate.not_before().seconds() {
                 return Err(CertificateRefusal::NotYetValid);
             }
-            self.check_revoked(&Presented { fingerprint, serial: &serial, voucher: &Voucher::Pin })?;
-            return Ok(CertificatePeer { device: Some(device), fingerprint, serial, voucher: Voucher::Pin });
+            self.check_revoked(&fingerprint)?;
+            let between = Box::default();
+            return Ok(CertificatePeer {
+                device: Some(device),
+                fingerprint,
+                voucher: Voucher::Pin,
+                anchor: None,
+                between,
+            });
         }
         let authorities = self.trust.authorities();
         let usage = KeyUsage::client_auth();
         let anchors = authorities.anchors();
         let path = parsed.verify_for_usage(self.algorithms.all, anchors, between, now, usage, None, None)?;
         let certificate = Certificate::parse(shown)?;
-        let vouchers = authorities.vouchers(path.anchor());
+        let vouchers = authorities.vouchers(path.anchor(), Timestamp(seconds.saturating_mul(1_000)));
         let (device, voucher) =
-            identity::identify(&certificate, vouchers).ok_or(CertificateRefusal::UnknownAuthority)?;
-        // By number it is revoked in the name of any product that registered the authority.
-        for voucher in vouchers {
-            self.check_revoked(&Presented { fingerprint, serial: &serial, voucher })?;
-            self.check_path(&path, voucher)?;
+            identity::identify(&certificate, &vouchers).ok_or(CertificateRefusal::AuthorityExpired)?;
+        let between: Box<[Fingerprint]> =
+            path.intermediate_certificates().map(|between| fingerprint_of(&between.der())).collect();
+        [fingerprint].iter().chain(&between).try_for_each(|fingerprint| self.check_revoked(fingerprint))?;
+        if device.as_ref().is_some_and(|device| self.trust.accepts_only_pins(device)) {
+            return Err(CertificateRefusal::NotPinned);
         }
-        Ok(CertificatePeer { device, fingerprint, serial, voucher })
+        let anchor = Some(anchor_of(path.anchor()));
+        Ok(CertificatePeer { device, fingerprint, voucher, anchor, between })
     }
 
-    fn check_path(&self, path: &VerifiedPath<'_>, voucher: &Voucher) -> Result<(), CertificateRefusal> {
-        for between in path.intermediate_certificates() {
-            let (fingerprint, serial) = (Fingerprint::of(&between.der()), Serial::new(between.serial()));
-            self.check_revoked(&Presented { fingerprint, serial: &serial, voucher })?;
-        }
-        Ok(())
-    }
-
-    fn check_revoked(&self, certificate: &Presented<'_>) -> Result<(), CertificateRefusal> {
+    fn check_revoked(&self, certificate: &Fingerprint) -> Result<(), CertificateRefusal> {
         if self.trust.is_revoked(certificate) { Err(CertificateRefusal::Revoked) } else { Ok(()) }
     }
 }
@@ -155,7 +161,7 @@ impl ClientCertVerifier for Witness {
     ) -> Result<ClientCertVerified, Error> {
         let verdict = self.verdict.get_or_init(|| {
             let verified = self.verifier.verify(end_entity, intermediates, now);
-            verified.map_err(|refusal| (Fingerprint::of(end_entity), refusal))
+            verified.map_err(|refusal| (fingerprint_of(end_entity), refusal))
         });
         match verdict {
             Ok(_) => Ok(ClientCertVerified::assertion()),
@@ -192,7 +198,10 @@ fn alert(refusal: &CertificateRefusal) -> Alert {
         CertificateRefusal::Expired => Alert::Expired,
         CertificateRefusal::NotYetValid => Alert::NotValidYet,
         CertificateRefusal::UnknownAuthority => Alert::UnknownIssuer,
+        // RFC 8446 §6.2: a CA that could not be matched with a known trust anchor; an expired one is known no more.
+        CertificateRefusal::AuthorityExpired => Alert::UnknownIssuer,
         CertificateRefusal::Revoked => Alert::Revoked,
+        CertificateRefusal::NotPinned => Alert::ApplicationVerificationFailure,
         CertificateRefusal::NotForClients => Alert::InvalidPurpose,
         CertificateRefusal::NotVersion3 | CertificateRefusal::Unusable(_) => {
             Alert::Other(OtherError(Arc::new(refusal.clone())))

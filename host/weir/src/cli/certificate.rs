@@ -1,7 +1,8 @@
-//! `weir create certificate`: a device's certificate and its private key, which the hub does not keep.
+//! `weir create certificate`: a device's certificate and its private key, which the hub does not keep. And taking it back.
 
 use std::{
     fs::OpenOptions,
+    future::Future,
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -34,11 +35,21 @@ impl CertificateArgs {
     }
 }
 
-/// Makes a certificate, and prints it or writes it to files.
-pub(crate) async fn create(device: &DeviceId, args: &CertificateArgs, hub: &Hub, out: Output) -> Result<(), Failure> {
+/// Makes a certificate, and prints it or writes it to files. `first` is done before, such as making the device.
+pub(crate) async fn create(
+    device: &DeviceId,
+    args: &CertificateArgs,
+    first: impl Future<Output = Result<(), Failure>>,
+    hub: &Hub,
+    out: Output,
+) -> Result<(), Failure> {
     // Files that are there are found before the hub makes what nobody could read.
     let files = args.out.as_deref().map(Files::create).transpose()?;
-    let issued = match issue(device, args.valid_for, hub).await {
+    let issued = async {
+        first.await?;
+        issue(device, args.valid_for, hub).await
+    };
+    let issued = match issued.await {
         Ok(issued) => issued,
         Err(failure) => {
             if let Some(files) = files {
@@ -64,6 +75,16 @@ pub(crate) async fn create(device: &DeviceId, args: &CertificateArgs, hub: &Hub,
          next: weir get ca > ca.pem; mosquitto_pub --cafile ca.pem --cert {certificate_file} --key {key_file} …"
     );
     out.done(&answer, &words)
+}
+
+/// Revokes certificates, each named by its fingerprint or, if the hub issued it, by its serial number.
+pub(crate) async fn revoke(names: &[String], hub: &Hub, out: Output) -> Result<(), Failure> {
+    for name in names {
+        let see = "weir get certificates PRODUCT; one that the hub did not issue has a fingerprint only";
+        let answer = hub.delete(&["certificates", name]).await.map_err(|failure| failure.see(see))?;
+        out.done(&answer, &format!("certificate {} revoked", text(&answer, "revoked")))?;
+    }
+    Ok(())
 }
 
 async fn issue(device: &DeviceId, life: Option<Duration>, hub: &Hub) -> Result<Value, Failure> {

@@ -1,4 +1,4 @@
-//! `weir create`: products, topic classes, devices, tokens, certificates, keys and secrets.
+//! `weir create`: products, topic classes, devices, tokens, certificates, pins, authorities, keys and secrets.
 
 use std::{io::Read, path::PathBuf};
 
@@ -6,11 +6,13 @@ use serde_json::{Map, Value, json};
 use weir_core::{DeviceId, KeyName, ProductId, SecretName, TopicFilter, TopicSuffix};
 
 use super::{
+    authority::{self, AuthorityArgs},
     certificate::{self, CertificateArgs},
     device::{self, DeviceArgs, Expiry},
     failure::Failure,
     hub::Hub,
     output::{Output, text},
+    pin::{self, PinArgs},
 };
 
 /// Bytes of a secret.
@@ -64,6 +66,18 @@ pub(crate) enum What {
         #[command(flatten)]
         args: CertificateArgs,
     },
+    /// Pin a certificate to a device, whoever signed it; the device accepts no other then
+    #[command(alias = "pins")]
+    Pin {
+        #[command(flatten)]
+        args: PinArgs,
+    },
+    /// Register an authority with a product: a certificate that it signed lets the device in that the certificate names
+    #[command(alias = "authorities")]
+    Authority {
+        #[command(flatten)]
+        args: AuthorityArgs,
+    },
     /// Make a password with which an MQTT client can be a device
     #[command(alias = "tokens")]
     Token {
@@ -105,10 +119,15 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
         What::Device { device, certificate: false, .. } => create_device(&device, hub, out).await,
         What::Device { device, certificate: true, out: prefix } => {
             let id = device.id()?;
-            post_device(&id, hub).await?;
-            certificate::create(&id, &CertificateArgs::to(prefix), hub, out).await
+            let first = async { post_device(&id, hub).await.map(|_| ()) };
+            certificate::create(&id, &CertificateArgs::to(prefix), first, hub, out).await
         }
-        What::Certificate { device, args } => certificate::create(&device.id()?, &args, hub, out).await,
+        What::Certificate { device, args } => {
+            let first = std::future::ready(Ok(()));
+            certificate::create(&device.id()?, &args, first, hub, out).await
+        }
+        What::Pin { args } => pin::create(&args, hub, out).await,
+        What::Authority { args } => authority::create(&args, hub, out).await,
         What::Token { device, expiry } => device::token(&device, &expiry, hub, out).await,
         What::Key { name, publish, subscribe, administrator } => {
             let body = json!({

@@ -4,10 +4,12 @@ use serde_json::{Value, json};
 use weir_core::{KeyName, ProductId, RuleName, SecretName, SinkName, TopicSuffix};
 
 use super::{
+    certificate,
     device::DeviceArgs,
     failure::Failure,
     hub::Hub,
     output::Output,
+    pin::{self, UnpinArgs},
     shadow::{self, Which},
 };
 
@@ -19,7 +21,7 @@ pub(crate) enum What {
     /// A topic class of a product; subscriptions that rest on it end at once
     #[command(alias = "topics")]
     Topic { product: ProductId, suffix: TopicSuffix },
-    /// A device, with its tokens
+    /// A device, with its tokens and pins; the certificates that the hub issued to it are revoked
     #[command(alias = "devices")]
     Device {
         #[command(flatten)]
@@ -40,6 +42,21 @@ pub(crate) enum What {
         #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
         version: u64,
     },
+    /// Revoke certificates for ever, each by its SHA-256 fingerprint or, if the hub issued it, by its serial number
+    #[command(alias = "certificates")]
+    Certificate {
+        #[arg(required = true, value_name = "FINGERPRINT|SERIAL")]
+        names: Vec<String>,
+    },
+    /// A pin of a device; without any, the device accepts again what authorities signed
+    #[command(alias = "pins")]
+    Pin {
+        #[command(flatten)]
+        args: UnpinArgs,
+    },
+    /// An authority of a product: nobody gets in any more by what it signed
+    #[command(alias = "authorities")]
+    Authority { product: ProductId, fingerprint: String },
     /// A key
     #[command(alias = "keys")]
     Key { name: KeyName },
@@ -67,6 +84,14 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
         What::Secret { name } => delete(hub, out, "secret", "secrets", name.as_str()).await,
         What::Rule { name } => delete(hub, out, "rule", "rules", name.as_str()).await,
         What::Sink { name } => delete(hub, out, "sink", "sinks", name.as_str()).await,
+        What::Certificate { names } => certificate::revoke(&names, hub, out).await,
+        What::Pin { args } => pin::delete(&args, hub, out).await,
+        What::Authority { product, fingerprint } => {
+            hub.delete(&["products", product.as_str(), "authorities", &fingerprint])
+                .await
+                .map_err(|failure| failure.see(&format!("weir get authorities {product}")))?;
+            out.done(&json!({"deleted": fingerprint}), &format!("authority {fingerprint} of product {product} deleted"))
+        }
         What::Deadletter { ids } => {
             for id in ids {
                 delete(hub, out, "deadletter", "deadletters", &id.to_string()).await?;

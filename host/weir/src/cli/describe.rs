@@ -16,6 +16,9 @@ pub(crate) enum What {
     /// A product: its schema, its topic classes, and whether its devices may connect
     #[command(alias = "products")]
     Product { id: ProductId },
+    /// An authority of a product
+    #[command(alias = "authorities")]
+    Authority { product: ProductId, fingerprint: String },
     /// A device, its connection and its tokens
     #[command(alias = "devices")]
     Device {
@@ -45,6 +48,10 @@ pub(crate) enum What {
 pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failure> {
     let thing = match what {
         What::Product { id } => get(hub, "products", id.as_str()).await?,
+        What::Authority { product, fingerprint } => hub
+            .get(&["products", product.as_str(), "authorities", &fingerprint])
+            .await
+            .map_err(|failure| failure.see(&format!("weir get authorities {product}")))?,
         What::Rule { name } => get(hub, "rules", name.as_str()).await?,
         What::Sink { name } => get(hub, "sinks", name.as_str()).await?,
         What::Deadletter { id } => get(hub, "deadletters", &id.to_string()).await?,

@@ -1,7 +1,7 @@
 //! `weir get`: lists, and what clients must trust.
 
 use serde_json::{Value, json};
-use weir_core::{ProductId, RuleName};
+use weir_core::{DeviceId, ProductId, RuleName};
 
 use super::{
     device::DeviceArgs,
@@ -11,7 +11,7 @@ use super::{
     shadow,
 };
 
-/// Devices asked for at a time.
+/// Things asked for at a time.
 const PAGE: u64 = 1_000;
 
 #[derive(Debug, clap::Subcommand)]
@@ -22,6 +22,16 @@ pub(crate) enum What {
     /// Devices of a product, or all
     #[command(visible_alias = "device")]
     Devices { product: Option<ProductId> },
+    /// Certificates of a product or a device: those that the hub issued, and those that are pinned
+    #[command(visible_alias = "certificate")]
+    Certificates {
+        /// The product or the device, as PRODUCT, PRODUCT DEVICE or PRODUCT/DEVICE
+        #[arg(required = true, num_args = 1..=2, value_names = ["PRODUCT", "DEVICE"])]
+        of: Vec<String>,
+    },
+    /// Authorities that a product registered
+    #[command(visible_alias = "authority")]
+    Authorities { product: ProductId },
     /// Topic classes of a product: what its devices may use
     #[command(visible_alias = "topic")]
     Topics { product: ProductId },
@@ -82,6 +92,39 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
             ];
             let empty = "no devices; make one: weir create device PRODUCT NAME";
             out.list(&devices(product, hub).await?, &columns, empty)
+        }
+        What::Certificates { of } => {
+            let columns: [Column; 5] = [
+                ("DEVICE", |certificate| text(certificate, "device")),
+                ("STATE", state),
+                ("SERIAL", |certificate| text(certificate, "serial")),
+                ("EXPIRES", |certificate| time(certificate, "expires_at")),
+                ("FINGERPRINT", |certificate| text(certificate, "fingerprint")),
+            ];
+            let empty = "no certificates; make one: weir create certificate PRODUCT DEVICE";
+            let of = of.join("/");
+            let list = if of.contains('/') {
+                let DeviceId { product, device } = super::device::parse_device(&of)?;
+                pages(&["products", product.as_str(), "devices", device.as_str(), "certificates"], hub).await?
+            } else {
+                pages(&["products", &of, "certificates"], hub).await?
+            };
+            out.list(&list, &columns, empty)
+        }
+        What::Authorities { product } => {
+            let columns: [Column; 4] = [
+                ("SUBJECT", |authority| text(authority, "subject")),
+                ("PROVED", |authority| yes_no(authority, "proved")),
+                ("EXPIRES", |authority| time(authority, "expires_at")),
+                ("FINGERPRINT", |authority| text(authority, "fingerprint")),
+            ];
+            let list = hub.get(&["products", product.as_str(), "authorities"]).await;
+            let list = list.map_err(|failure| failure.see("weir get products"))?;
+            out.list(
+                &list,
+                &columns,
+                "no authorities; register one: weir create authority PRODUCT --certificate ca.pem",
+            )
         }
         What::Topics { product } => {
             let columns: [Column; 4] = [
@@ -153,23 +196,33 @@ async fn devices(product: Option<ProductId>, hub: &Hub) -> Result<Value, Failure
     };
     let mut all = Vec::new();
     for product in &products {
-        let mut offset = 0;
-        loop {
-            let query = [("offset", offset.to_string()), ("limit", PAGE.to_string())];
-            let page = hub
-                .get_with(&["products", product, "devices"], &query)
-                .await
-                .map_err(|failure| failure.see("weir get products"))?;
-            let found = items(&page);
-            offset += found.len() as u64;
-            all.extend_from_slice(found);
-            let total = page.get("total").and_then(Value::as_u64).unwrap_or(0);
-            if found.is_empty() || offset >= total {
-                break;
-            }
-        }
+        all.extend_from_slice(items(&pages(&["products", product, "devices"], hub).await?));
     }
     Ok(json!({"total": all.len(), "items": all}))
+}
+
+/// Every page of a list of products' things.
+async fn pages(path: &[&str], hub: &Hub) -> Result<Value, Failure> {
+    let (mut all, mut offset) = (Vec::new(), 0);
+    loop {
+        let query = [("offset", offset.to_string()), ("limit", PAGE.to_string())];
+        let page = hub.get_with(path, &query).await.map_err(|failure| failure.see("weir get products"))?;
+        let found = items(&page);
+        offset += found.len() as u64;
+        all.extend_from_slice(found);
+        let total = page.get("total").and_then(Value::as_u64).unwrap_or(0);
+        if found.is_empty() || offset >= total {
+            return Ok(json!({"total": all.len(), "items": all}));
+        }
+    }
+}
+
+/// What a certificate is good for, as far as the list tells.
+fn state(certificate: &Value) -> String {
+    let is = |key: &str| certificate.get(key).and_then(Value::as_bool).unwrap_or(false);
+    let revoked = certificate.get("revoked_at").is_some_and(|at| !at.is_null());
+    let words = [("issued", is("issued")), ("pinned", is("pinned")), ("revoked", revoked)];
+    words.into_iter().filter(|(_, is)| *is).map(|(word, _)| word).collect::<Vec<_>>().join(", ")
 }
 
 fn yes_no(item: &Value, key: &str) -> String {

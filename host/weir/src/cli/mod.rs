@@ -3,6 +3,7 @@
 //! Commands decide nothing: what is allowed, valid or known is the hub's to say.
 
 mod apply;
+mod authority;
 mod call;
 mod certificate;
 mod completion;
@@ -16,6 +17,7 @@ mod get;
 pub(crate) mod hub;
 mod mqtt;
 pub(crate) mod output;
+mod pin;
 mod publish;
 mod query;
 mod replay;
@@ -53,7 +55,7 @@ struct Cli {
 enum Command {
     /// Run the hub
     Serve(serve::Args),
-    /// Make a product, topic class, device, token, certificate, key or secret
+    /// Make a product, topic class, device, token, certificate, key or secret; pin a certificate; register an authority
     #[command(subcommand)]
     Create(create::What),
     /// Connect a device
@@ -64,13 +66,15 @@ enum Command {
     /// Change a shadow
     #[command(subcommand)]
     Set(set::What),
-    /// List products, topic classes, devices, shadows, rules, sinks, keys, secrets or dead letters, or print the hub's CA
+    /// List products, topic classes, devices, shadows, certificates, authorities, rules, sinks, keys, secrets or dead
+    /// letters, or print the hub's CA
     #[command(subcommand)]
     Get(get::What),
-    /// Show one product, device, shadow, rule, sink or dead letter with everything known of it
+    /// Show one product, device, shadow, authority, rule, sink or dead letter with everything known of it
     #[command(subcommand)]
     Describe(describe::What),
-    /// Delete a product, topic class, device, token, shadow, key, secret, rule, sink or dead letter
+    /// Delete a product, topic class, device, token, shadow, pin, authority, key, secret, rule, sink or dead letter, or
+    /// revoke a certificate
     #[command(subcommand)]
     Delete(delete::What),
     /// Let a rule run, or a device or a product's devices connect, again
@@ -182,6 +186,17 @@ mod tests {
             "weir delete shadow A1B2C3D4E5 dev --version 3",
             "weir call A1B2C3D4E5 dev on? --timeout 5s",
             "weir call A1B2C3D4E5/dev on?",
+            "weir get certificates A1B2C3D4E5",
+            "weir get certificates A1B2C3D4E5 dev",
+            "weir create authority A1B2C3D4E5 --certificate ca.pem --proof proof.pem",
+            "weir create authority A1B2C3D4E5 --certificate ca.pem --trusted",
+            "weir get authorities A1B2C3D4E5",
+            "weir describe authority A1B2C3D4E5 f1",
+            "weir delete authority A1B2C3D4E5 f1",
+            "weir create pin A1B2C3D4E5 dev --certificate dev.pem",
+            "weir create pin A1B2C3D4E5/dev --fingerprint f1",
+            "weir delete pin A1B2C3D4E5 dev --fingerprint f1",
+            "weir delete certificate f1 f2",
             "weir --server http://h:1 --key a:b get rules",
             "weir get rules --server http://h:1 --key a:b",
             "weir bench --scenario fan-in,fan-out --qos 0,2 --broker mosquitto -o json",
@@ -204,6 +219,9 @@ mod tests {
             "weir bench --qos 3",
             "weir bench connections --psk --tls",
             "weir create device A1B2C3D4E5/d --out d",
+            "weir create pin A1B2C3D4E5/d",
+            "weir create pin A1B2C3D4E5/d --certificate c --fingerprint f",
+            "weir create authority A1B2C3D4E5 --certificate c --proof p --trusted",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_err();
         }

@@ -156,6 +156,11 @@ fn from_text(text: &str, default: &Value) -> Result<Value, String> {
             "false" | "0" | "no" | "off" => Ok(Value::Boolean(false)),
             _ => Err(format!("{text:?} is neither true nor false")),
         },
+        // Of tables, as TOML writes it; of text, also with commas alone.
+        Value::Array(_) if text.trim_start().starts_with('[') => match format!("list = {text}").parse::<Table>() {
+            Ok(mut table) => table.remove("list").ok_or_else(|| format!("{text:?} is not a list in TOML")),
+            Err(_) => Err(format!("{text:?} is not a list in TOML")),
+        },
         Value::Array(_) => {
             let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
             Ok(Value::Array(parts.map(|part| Value::String(part.to_owned())).collect()))

@@ -76,7 +76,16 @@ pub(crate) struct Tls {
     /// Empty: what the hub's authority makes.
     pub(crate) certificate: PathBuf,
     pub(crate) private_key: PathBuf,
+    pub(crate) certificates: Vec<CertificateFiles>,
     pub(crate) sha1_psk_suites: bool,
+}
+
+/// A certificate chain and its private key, in PEM.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CertificateFiles {
+    pub(crate) certificate: PathBuf,
+    pub(crate) private_key: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

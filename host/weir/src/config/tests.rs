@@ -136,6 +136,29 @@ fn a_certificate_comes_with_its_key() {
 }
 
 #[test]
+fn more_certificates_are_a_list() {
+    let one = |name: &str| CertificateFiles {
+        certificate: format!("/{name}.pem").into(),
+        private_key: format!("/{name}.key").into(),
+    };
+    let table =
+        |name: &str| format!("[[tls.certificates]]\ncertificate = '/{name}.pem'\nprivate_key = '/{name}.key'\n");
+    let config = load(&format!("{}{}", table("a"), table("b")), &[], &[]).unwrap();
+    assert_eq!(config.tls.certificates, [one("a"), one("b")]);
+    let list = "[{ certificate = '/a.pem', private_key = '/a.key' }]";
+    let config = load("", &[("WEIR_TLS__CERTIFICATES", list)], &[]).unwrap();
+    assert_eq!(config.tls.certificates, [one("a")]);
+    let error = load("[[tls.certificates]]\ncertificate = '/a.pem'", &[], &[]).unwrap_err();
+    assert!(error.starts_with("FILE: setting tls.certificates: ") && error.contains("private_key"), "{error}");
+    fails(
+        "",
+        &[("WEIR_TLS__CERTIFICATES", "[/a.pem]")],
+        &[],
+        "environment variable WEIR_TLS__CERTIFICATES: setting tls.certificates: \"[/a.pem]\" is not a list in TOML",
+    );
+}
+
+#[test]
 fn limits_without_sense_are_refused() {
     let set = |key: &'static str, value: &'static str| load("", &[], &[("--set", key, value)]);
     assert_eq!(

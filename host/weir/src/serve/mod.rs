@@ -13,6 +13,7 @@ mod options;
 mod signals;
 mod start_error;
 mod tls;
+mod trust;
 
 use std::{net::IpAddr, path::PathBuf};
 

@@ -1,22 +1,27 @@
 //! What encrypted listeners show and believe: the hub's authority, its server certificate, and the keys of devices.
 //!
-//! The authority lives in the folder `tls` of the data folder. A device that is disabled or deleted is not let in by its
-//! certificate or its key, so neither needs a list of what was revoked.
+//! The authority lives in the folder `tls` of the data folder. Which other authorities and which single certificates are
+//! believed is in the store ([`StoreTrust`]); which devices are let in, too.
 
 use std::{error::Error, io, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
-use weir_core::DeviceId;
-use weir_http::{CertificateAuthority, IssuedCertificate};
+use weir_core::{DeviceId, Fingerprint, ProductId};
+use weir_http::{CertificateAuthority, IssuedCertificate, RegisteredAuthority, RegistrationProof};
 use weir_log::Clock;
 use weir_store::Store;
 use weir_tls::{
-    Acceptor, AcceptorOptions, Authorities, Authority, AuthorityError, Certificate, CertificateError, DeviceRequest,
-    HostName, Now, Proofs, PskKey, ServerCertificate, ServerCertificates, SetupError, SharedTrust, TrustSnapshot,
+    Acceptor, AcceptorOptions, Authority, AuthorityError, Certificate, CertificateError, DeviceRequest, HostName, Now,
+    Proofs, PskKey, ServerCertificate, ServerCertificates, SetupError, check_registration, registration_code,
 };
 
-use crate::{config::Config, data::DataFolder, serve::start_error::chain};
+use super::trust::StoreTrust;
+use crate::{
+    config::{CertificateFiles, Config},
+    data::DataFolder,
+    serve::start_error::chain,
+};
 
 /// How often the server certificate is looked at.
 const RENEWAL: Duration = Duration::from_secs(86_400);
@@ -53,7 +58,9 @@ struct Source {
     authority: Authority,
     names: Vec<HostName>,
     /// A certificate and its key, to show instead of one that the authority makes.
-    files: Option<(PathBuf, PathBuf)>,
+    files: Option<CertificateFiles>,
+    /// More of them, for clients that name one of their hosts.
+    more: Vec<CertificateFiles>,
     clock: Clock,
 }
 
@@ -62,22 +69,24 @@ impl Tls {
     pub(super) async fn open(config: &Config, data: &DataFolder, clock: &Clock) -> Result<Self, TlsError> {
         let (folder, clock, names) = (data.tls(), clock.clone(), names(config)?);
         let tls = &config.tls;
-        let files =
-            (!tls.certificate.as_os_str().is_empty()).then(|| (tls.certificate.clone(), tls.private_key.clone()));
+        let files = (!tls.certificate.as_os_str().is_empty())
+            .then(|| CertificateFiles { certificate: tls.certificate.clone(), private_key: tls.private_key.clone() });
+        let more = tls.certificates.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let authority = Authority::open(&folder, clock.now())?;
-            let source = Source { authority, names, files, clock: clock.clone() };
-            let shown = Arc::new(ServerCertificates::new(source.server_certificate()?));
+            let source = Source { authority, names, files, more, clock: clock.clone() };
+            let (default, more) = source.server_certificates()?;
+            let shown = Arc::new(ServerCertificates::new(default, more));
             Ok(Self { source: Arc::new(source), shown, clock })
         });
         opened.await?
     }
 
-    /// Lets in whom the hub's authority vouches for, and whoever has the key of an enabled device.
+    /// Lets in whom the hub's authority vouches for, or one of a product, or a pin; and whoever has the key of an enabled
+    /// device.
     pub(super) fn acceptor(&self, config: &Config, store: Store) -> Result<Acceptor, TlsError> {
-        let authorities =
-            Authorities::default().with_hub(self.source.authority.certificate()).map_err(TlsError::Trust)?;
-        let trust = SharedTrust::new(TrustSnapshot { authorities: Arc::new(authorities), ..TrustSnapshot::default() });
+        let hub = self.source.authority.certificate().clone();
+        let trust = StoreTrust::new(hub, store.clone()).map_err(TlsError::Trust)?;
         let keys = move |identity: &str| {
             let device = store.device(&DeviceId::from_joined(identity)?);
             let device = device.inspect_err(|error| tracing::warn!(%error, "a device's key cannot be looked up"));
@@ -97,7 +106,7 @@ impl Tls {
         Arc::clone(&self.source) as _
     }
 
-    /// Reads the server certificate again on SIGHUP and once a day, which also renews one that is near its end.
+    /// Reads the server certificates again on SIGHUP and once a day, which also renews one that is near its end.
     pub(super) async fn keep_fresh(self, mut hangup: Signal, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -106,33 +115,43 @@ impl Tls {
                 () = tokio::time::sleep(RENEWAL) => {}
             }
             match self.reload().await {
-                Ok(certificate) => {
-                    let (names, fingerprint) = (certificate.host_names().join(", "), certificate.fingerprint());
-                    tracing::info!(names, %fingerprint, "the certificate was read again");
+                Ok(certificates) => {
+                    for certificate in certificates {
+                        let (names, fingerprint) = (certificate.host_names().join(", "), certificate.fingerprint());
+                        tracing::info!(names, %fingerprint, "a certificate of the hub was read again");
+                    }
                 }
-                Err(error) => tracing::error!(error = chain(&error), "the certificate in use stays"),
+                Err(error) => tracing::error!(error = chain(&error), "the certificates in use stay"),
             }
         }
     }
 
-    async fn reload(&self) -> Result<Certificate, TlsError> {
+    /// All of them or none: a hub that shows a part of what it was told to would be hard to understand.
+    async fn reload(&self) -> Result<Vec<Certificate>, TlsError> {
         let source = Arc::clone(&self.source);
-        let read = tokio::task::spawn_blocking(move || source.server_certificate()).await??;
-        let certificate = read.certificate().clone();
-        self.shown.replace(read, []);
-        Ok(certificate)
+        let (default, more) = tokio::task::spawn_blocking(move || source.server_certificates()).await??;
+        let read = [&default].into_iter().chain(&more).map(|read| read.certificate().clone()).collect();
+        self.shown.replace(default, more);
+        Ok(read)
     }
 }
 
 impl Source {
-    fn server_certificate(&self) -> Result<ServerCertificate, TlsError> {
-        let Some((certificate, private_key)) = self.files.clone() else {
-            return Ok(self.authority.server_certificate(&self.names, self.clock.now())?);
+    /// The one for clients that name no host, or one that none of the others has; and the others.
+    fn server_certificates(&self) -> Result<(ServerCertificate, Vec<ServerCertificate>), TlsError> {
+        let default = match &self.files {
+            Some(files) => read(files)?,
+            None => self.authority.server_certificate(&self.names, self.clock.now())?,
         };
-        match ServerCertificate::read(&certificate, &private_key) {
-            Ok(read) => read.map_err(|source| TlsError::Unusable { certificate, source }),
-            Err(source) => Err(TlsError::Files { certificate, private_key, source }),
-        }
+        Ok((default, self.more.iter().map(read).collect::<Result<_, _>>()?))
+    }
+}
+
+fn read(files: &CertificateFiles) -> Result<ServerCertificate, TlsError> {
+    let CertificateFiles { certificate, private_key } = files.clone();
+    match ServerCertificate::read(&certificate, &private_key) {
+        Ok(read) => read.map_err(|source| TlsError::Unusable { certificate, source }),
+        Err(source) => Err(TlsError::Files { certificate, private_key, source }),
     }
 }
 
@@ -151,10 +170,45 @@ impl CertificateAuthority for Source {
         Ok(IssuedCertificate {
             certificate: made.certificate_pem,
             private_key: made.private_key_pem,
-            fingerprint: made.fingerprint.to_string(),
-            serial: made.serial.to_string(),
+            fingerprint: made.fingerprint,
+            serial: made.serial,
             expires_at: made.not_after,
         })
+    }
+
+    fn read(&self, certificate: &str) -> Result<Fingerprint, String> {
+        let certificate = Certificate::parse(certificate.as_bytes()).map_err(|error| error.to_string())?;
+        if certificate.not_after() <= self.clock.now() {
+            return Err(format!("the certificate of {} has expired", certificate.subject()));
+        }
+        Ok(certificate.fingerprint())
+    }
+
+    fn register(
+        &self,
+        product: &ProductId,
+        certificate: &str,
+        proof: RegistrationProof<'_>,
+    ) -> Result<RegisteredAuthority, String> {
+        let proof = match proof {
+            RegistrationProof::Signed(proof) => weir_tls::RegistrationProof::Signed(proof.as_bytes()),
+            RegistrationProof::Trusted => weir_tls::RegistrationProof::Trusted,
+            RegistrationProof::None => weir_tls::RegistrationProof::None,
+        };
+        let hub = self.authority.certificate();
+        let checked = check_registration(hub, product, certificate.as_bytes(), proof, self.clock.now());
+        let authority = checked.map_err(|error| error.to_string())?;
+        Ok(RegisteredAuthority {
+            fingerprint: authority.fingerprint(),
+            anchor: authority.anchor().map_err(|error| error.to_string())?,
+            certificate: authority.der().to_vec(),
+            subject: authority.subject(),
+            expires_at: authority.not_after(),
+        })
+    }
+
+    fn registration_code(&self, product: &ProductId) -> String {
+        registration_code(self.authority.certificate(), product)
     }
 }
 
@@ -187,7 +241,7 @@ mod tests {
             Tls::open(&config, &data, &clock).await
         };
         let first = open("", "0.0.0.0").await.unwrap();
-        let names = async |tls: &Tls| tls.reload().await.unwrap().host_names();
+        let names = async |tls: &Tls| tls.reload().await.unwrap()[0].host_names();
         assert_eq!(names(&first).await, ["localhost", "127.0.0.1", "::1"]);
         let second = open("hub.example.org", "192.0.2.1").await.unwrap();
         let found = names(&second).await;

@@ -7,6 +7,7 @@ use super::{
     EVENT,
     hub::{Hub, connect_5, packet, publish, publish_5, subscribe, subscribe_5},
 };
+use crate::client::wire::Wire;
 
 const OTHERS: &str = "A1B2C3D4E5/b/event";
 
@@ -110,6 +111,26 @@ async fn a_full_log_is_a_quota() {
     assert_eq!(answers, [b"\x40\x03\0\x07\x97".to_vec(), b"\xd0\0".to_vec()]);
     drop(device);
     hub.stop().await;
+}
+
+#[tokio::test]
+async fn who_goes_on_sending_hears_why_the_hub_closes() {
+    let hub = Hub::start().await;
+    let mut device = hub.modern_device(b"").await;
+    // More than the stream holds comes after what is wrong.
+    device.send(b"\xc1\0").await;
+    device.send(&[0xc0; 200_000]).await;
+    assert_eq!(device.closed().await, b"\xe0\x01\x81");
+    drop(device);
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_neither_sends_nor_closes_is_left_soon() {
+    let (near, _far) = tokio::io::duplex(64);
+    let began = tokio::time::Instant::now();
+    Wire::new(near).close().await;
+    assert_eq!(began.elapsed().as_secs(), 1);
 }
 
 #[tokio::test]

@@ -229,7 +229,9 @@ fn a_client_of_5_says_why_it_leaves() {
 fn auth_is_read_so_that_it_can_be_refused() {
     let Packet::Auth(auth) = decode_as(Protocol::Mqtt5, b"\xf0\x06\x19\x04\x15\0\x01m").unwrap() else { panic!() };
     assert_eq!(auth, Auth { reason: Reason::Reauthenticate, method: Some("m".into()) });
-    refused_5(b"\xf0\0", E::ReasonCode { packet: "AUTH", code: 0 }); // [MQTT5-3.15.2-1]
+    let Packet::Auth(bare) = decode_as(Protocol::Mqtt5, b"\xf0\0").unwrap() else { panic!() };
+    assert_eq!(bare, Auth { reason: Reason::Success, method: None });
+    refused_5(b"\xf0\x01\x17", E::ReasonCode { packet: "AUTH", code: 0x17 }); // [MQTT5-3.15.2-1]
     refused_5(b"\xf1\x01\x18", E::Flags { kind: 15, flags: 1 }); // [MQTT5-3.15.1-1]
     refused_5(b"\xf0\x03\x18\x01\x11", E::Property { packet: "AUTH", identifier: 0x11 });
 }

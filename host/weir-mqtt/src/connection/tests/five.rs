@@ -221,7 +221,7 @@ fn a_refused_message_is_answered_in_its_turn() {
     connection.durable(Offset(0), &mut out);
     assert!(out.is_empty(), "the first is not durable");
     connection.durable(Offset(1), &mut out);
-    assert_eq!(out, b"\x40\x02\0\x01\x40\x03\0\x02\x99\x50\x03\0\x03\x99"); // [MQTT5-4.6.0-2]
+    assert_eq!(out, b"\x40\x02\0\x01\x40\x03\0\x02\x99\x50\x03\0\x03\x99"); // [MQTT-4.6.0-2]
     out.clear();
 
     let refused = publish_5(0x34, "t", Some(4), b"", b"");

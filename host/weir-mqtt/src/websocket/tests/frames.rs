@@ -22,7 +22,7 @@ async fn refuses(frames: &[Vec<u8>], code: u16, reason: &str) {
 
 #[tokio::test]
 async fn packets_are_cut_in_any_way() {
-    // [MQTT-6.0.0-2]
+    // [MQTT-6.0.0-2], [MQTT5-6.0.0-2]
     reads(&[frame(FINAL | BINARY, b"one"), frame(FINAL | BINARY, b"two")], b"onetwo", b"").await;
     let fragments = [frame(BINARY, b"o"), frame(CONTINUATION, b""), frame(FINAL | CONTINUATION, b"ne")];
     reads(&fragments, b"one", b"").await;
@@ -50,7 +50,7 @@ async fn a_close_is_answered_with_its_code() {
 
 #[tokio::test]
 async fn what_breaks_a_rule_is_refused_with_the_code_for_it() {
-    // [MQTT-6.0.0-1]
+    // [MQTT-6.0.0-1], [MQTT5-6.0.0-1]
     refuses(&[frame(FINAL | TEXT, b"\x10\x00")], 1003, "binary").await;
     refuses(&[frame(TEXT, b"")], 1003, "binary").await;
     refuses(&[frame(FINAL | CONTINUATION, b"x")], 1002, "continuation").await;

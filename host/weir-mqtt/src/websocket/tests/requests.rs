@@ -39,7 +39,7 @@ fn judged(name: &str, value: &str, origins: &[&str]) -> Result<&'static str, Ref
 
 #[test]
 fn the_subprotocol_is_one_of_mqtt() {
-    // [MQTT-6.0.0-3], [MQTT-6.0.0-4]
+    // [MQTT-6.0.0-3], [MQTT5-6.0.0-3], [MQTT-6.0.0-4], [MQTT5-6.0.0-4]
     let with = |offered| judged("sec-websocket-protocol", offered, &[]);
     assert_eq!(with("mqtt"), Ok("mqtt"));
     assert_eq!(with("mqttv3.1"), Ok("mqttv3.1"));

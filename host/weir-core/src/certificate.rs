@@ -1,8 +1,12 @@
-//! How certificates are named in lists: by the hash of all of their bytes, or by the number that their authority gave.
+//! Certificates as the rest of the hub knows them: how they are named, and what a connection rests on that came by one.
+//!
+//! Reading and verifying them is `weir-tls`'s.
 
 use std::{fmt, str::FromStr};
 
-use weir_core::{Classify, ErrorKind};
+use serde::{Serialize, Serializer};
+
+use crate::{Classify, DeviceId, ErrorKind, ProductId};
 
 /// SHA-256 of a certificate's DER. Written as 64 hex digits; read with or without colons.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,6 +15,29 @@ pub struct Fingerprint([u8; 32]);
 /// The number of a certificate, unique for its authority, without leading zeros. Written in hex as `openssl` does.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Serial(Box<[u8]>);
+
+/// Why a certificate is believed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Voucher {
+    /// The hub's own authority signed it.
+    Hub,
+    /// The authority that this product registered signed it.
+    Product(ProductId),
+    /// It is pinned.
+    Pin,
+}
+
+/// A certificate that proved a device, and all that must stay true for it to go on proving it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateIdentity {
+    pub device: DeviceId,
+    pub fingerprint: Fingerprint,
+    pub voucher: Voucher,
+    /// The hash of its authority's name and key; `None` if it is pinned.
+    pub anchor: Option<Fingerprint>,
+    /// The certificates between it and the authority.
+    pub between: Box<[Fingerprint]>,
+}
 
 /// Text that is not a fingerprint or a serial number.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,8 +48,9 @@ pub struct InvalidHex {
 }
 
 impl Fingerprint {
-    pub fn of(der: &[u8]) -> Self {
-        Self(openssl::sha::sha256(der))
+    /// From the hash itself.
+    pub fn new(sha256: [u8; 32]) -> Self {
+        Self(sha256)
     }
 
     pub fn as_bytes(&self) -> &[u8; 32] {
@@ -91,6 +119,18 @@ impl fmt::Debug for Serial {
     }
 }
 
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Serial {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl InvalidHex {
     fn new(what: &'static str, text: &str) -> Self {
         Self { what, text: text.chars().take(100).collect() }
@@ -118,7 +158,7 @@ mod tests {
 
     #[test]
     fn fingerprints_are_read_as_openssl_prints_them() {
-        let fingerprint = Fingerprint::of(b"x");
+        let fingerprint = Fingerprint::new([0xa7; 32]);
         let plain = fingerprint.to_string();
         let pairs: Vec<String> = plain.as_bytes().chunks(2).map(|pair| String::from_utf8_lossy(pair).into()).collect();
         assert_eq!(plain.parse(), Ok(fingerprint));
