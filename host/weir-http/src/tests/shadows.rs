@@ -19,6 +19,7 @@ pub(super) async fn listening(hub: &TestHub) -> Session {
         expiry: 0,
         receive_maximum: 20,
         will: None,
+        peer: weir_core::seams::PeerIdentity::None,
     };
     let device = Principal::Device("A1B2C3D4E5/dev_01".parse().unwrap());
     let mut session = hub.broker.open_session(device, options).await.unwrap();
