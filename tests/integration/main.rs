@@ -20,6 +20,7 @@ mod policy;
 mod powerloss;
 mod rejection;
 mod republish;
+mod shadows;
 mod shutdown;
 mod story;
 mod tls;

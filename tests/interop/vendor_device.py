@@ -74,6 +74,42 @@ class Device:
             return {}
         return {"topic": topic, "qos": qos, "payload": payload}
 
+    # Services. What the SDK hears of them is received like any message.
+
+    def shadow_init(self, command):
+        self.who = (command["product"], command["device"])
+        self.hub.shadowInit(*self.who, lambda *message: self.messages.put(message[:3]))
+        return {"codes": [self.wait_for("subscribed")]}
+
+    def shadow_get(self, _command):
+        self.hub.getShadow(*self.who)
+        return {}
+
+    def shadow_report(self, command):
+        reported = self.hub.device_property()
+        reported.key, reported.data, reported.type = command["key"], command["value"], "int"
+        document = self.hub.shadowJsonConstructReport(*self.who, reported)
+        self.hub.shadowUpdate(*self.who, document, len(document))
+        return {}
+
+    def shadow_clear(self, _command):
+        document = self.hub.shadowJsonConstructDesireAllNull(*self.who)
+        self.hub.shadowUpdate(*self.who, document, len(document))
+        return {}
+
+    def rrpc_init(self, command):
+        who = (command["product"], command["device"])
+
+        def called(_topic, _qos, payload, _userdata):
+            reply = {"done": payload}
+            self.hub.rrpcReply(*who, reply, len(reply))
+
+        self.hub.rrpcInit(*who, called)
+        return {"codes": [self.wait_for("subscribed")]}
+
+    def time(self, _command):
+        return {"time": self.hub.getNtpAccurateTime()}
+
     def disconnect(self, _command):
         self.hub.disconnect()
         return {}

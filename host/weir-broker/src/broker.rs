@@ -18,7 +18,9 @@ use crate::{
     ingress::Ingress,
     policy::KnownTopic,
     presence::Presence,
+    services::Calls,
     session::{Connections, SessionKey},
+    shadow::ShadowHandle,
 };
 
 /// What keeps a part of the hub from working until it is started again, told by the part.
@@ -43,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) connections: Connections,
     pub(crate) delivery: DeliveryHandle,
+    pub(crate) shadows: ShadowHandle,
+    pub(crate) calls: Arc<Calls>,
     pub(crate) rules: RuleRuntime,
     pub(crate) presence: Presence,
     pub(crate) ailment: Ailment,
@@ -270,6 +274,14 @@ impl Broker {
 
     pub(crate) fn delivery(&self) -> &DeliveryHandle {
         &self.0.delivery
+    }
+
+    pub(crate) fn shadows(&self) -> &ShadowHandle {
+        &self.0.shadows
+    }
+
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.0.calls
     }
 
     pub(crate) fn presence(&self) -> &Presence {

@@ -23,7 +23,9 @@ pub mod pipeline;
 mod policy;
 mod presence;
 mod rules;
+mod services;
 mod session;
+mod shadow;
 mod tail;
 
 #[cfg(test)]
@@ -40,8 +42,10 @@ pub use outbound::{Outbound, OutboundRow};
 pub use pace::{Bucket, Rate};
 pub use pipeline::{Parts, Running, StartError};
 pub use rules::{ActionStatus, Applied, ApplyError, Change, ReplayError, RuleOptions, RuleRuntime, RuleStatus};
+pub use services::{CallAnswer, CallError};
 pub use session::{
     CloseReason, End, RetainHandling, Session, SessionError, SessionEvent, SessionOptions, SessionStatus,
     SubscribeError, Subscription, Will,
 };
+pub use shadow::{Shadow, ShadowError, ShadowUpdate};
 pub use tail::Tail;

@@ -49,6 +49,14 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Topic classes that one product may have beside the defaults.
     pub topics_per_product: usize,
+    /// Bytes of one shadow: what it reports and what is desired, as JSON.
+    pub shadow_bytes: usize,
+    /// Named shadows of one device, those that were deleted included: their versions go on.
+    pub shadow_names: usize,
+    /// Bytes of memory for shadows that were used lately, about. Beyond it they are read from the store again.
+    pub shadow_cache: usize,
+    /// Calls to devices that wait for their answers.
+    pub calls: usize,
     /// Time from accepting a connection to its CONNECT.
     pub handshake: Duration,
     /// Silence after which the operating system probes a connection whose client promised no keep-alive, or a longer one.
@@ -82,6 +90,10 @@ impl Default for Limits {
             filters_per_subscribe: 100,
             subscriptions: 1_000,
             topics_per_product: 100,
+            shadow_bytes: 16 << 10,
+            shadow_names: 32,
+            shadow_cache: 64 << 20,
+            calls: 1_000,
             handshake: Duration::from_secs(10),
             keep_alive: Duration::from_secs(900),
             write_stall: Duration::from_secs(30),

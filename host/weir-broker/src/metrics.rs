@@ -67,6 +67,8 @@ struct Inner {
     acknowledged: Counter,
     expired: Counter,
     dropped: Family<Reason, Counter>,
+    shadow_changes: Counter,
+    shadow_lag: Gauge<u64, AtomicU64>,
     action_rows: Family<ActionCount, Gauge<u64, AtomicU64>>,
     action_messages: Family<ActionCount, Gauge<u64, AtomicU64>>,
     action_lag: Family<ActionLabels, Gauge<f64, AtomicU64>>,
@@ -102,6 +104,8 @@ impl Default for Metrics {
             acknowledged: Counter::default(),
             expired: Counter::default(),
             dropped: Family::default(),
+            shadow_changes: Counter::default(),
+            shadow_lag: Gauge::default(),
             action_rows: Family::default(),
             action_messages: Family::default(),
             action_lag: Family::default(),
@@ -132,6 +136,8 @@ impl Metrics {
         r.register("session_acknowledged", "Messages that their session has done with", m.acknowledged.clone());
         r.register("session_expired", "Messages that expired in inboxes", m.expired.clone());
         r.register("session_dropped", "Messages dropped from inboxes, by reason", m.dropped.clone());
+        r.register("shadow_changes", "Changes of shadows that were applied", m.shadow_changes.clone());
+        r.register("shadow_lag", "Durable records that shadows have not looked at", m.shadow_lag.clone());
         r.register(
             "action_rows",
             "Rows of an action: produced = delivered + dead_lettered + expired + pending",
@@ -215,6 +221,14 @@ impl Metrics {
         if count > 0 {
             self.0.dropped.get_or_create(&Reason { reason: reason.as_str() }).inc_by(count);
         }
+    }
+
+    pub(crate) fn shadow_changed(&self) {
+        self.0.shadow_changes.inc();
+    }
+
+    pub(crate) fn shadow_lag(&self, records: u64) {
+        self.0.shadow_lag.set(records);
     }
 
     pub(crate) fn action(&self, labels: &ActionLabels, status: &crate::ActionStatus) {

@@ -3,9 +3,9 @@
 //! ```text
 //! front-end ── Session::publish ──▶ Ingress::accept ──▶ Log ══ durable ══▶ acknowledged
 //!                                                        ║
-//!                           ┌────────────────────────────╬───────────────┐
-//!                        Delivery                      Head ─▶ Worker    Tail      each with its own cursor
-//!                     inboxes of sessions      every rule, once   one per action
+//!               ┌────────────────────────┬───────────────╬───────────────┐
+//!            Delivery                   Shadows         Head ─▶ Worker    Tail      each with its own cursor
+//!         inboxes of sessions    apply, answer    every rule, once   one per action
 //! ```
 //!
 //! 1. **Acknowledged is durable.** A QoS 1 message is acknowledged only after it was synced. QoS 0 may be delivered when
@@ -13,7 +13,7 @@
 //!    watermark. After a failed sync the hub refuses work and ends.
 //! 2. **Isolation.** A failing or slow rule, plugin or target harms only its own output: it never delays an
 //!    acknowledgement, a subscriber or another action. Only the log's size bound refuses at the door, and what rules
-//!    republish has a reserved share there.
+//!    republish and shadows answer has a reserved share there.
 //! 3. **Nothing is lost silently.** Per action: `produced = delivered + dead_lettered + expired + pending`; per session:
 //!    `enqueued = acknowledged + dropped + pending`; per cursor: `read = matched + unmatched + failed`. The first and
 //!    the last are stored with the cursor and hold over a crash.
@@ -26,7 +26,7 @@
 //!
 //! Shutdown goes against the stream: front-ends first, so that nothing new comes in while pending acknowledgements still
 //! go out; then actions, which finish what they are writing; then the head of the rules, whose last checkpoint names what
-//! is settled; then the log and the store.
+//! is settled; then Delivery and shadows; then the log and the store.
 
 use std::{sync::Arc, time::Duration};
 
@@ -47,8 +47,10 @@ use crate::{
     ingress::Ingress,
     policy::PolicyInForce,
     presence::presence,
-    rules::{Head, Shared, Table},
+    rules::{Floors, Head, Shared, Table},
+    services::{Calls, Services},
     session::Connections,
+    shadow::ShadowParts,
 };
 
 /// Makes the kinds of target, given the hub as something to publish to.
@@ -81,6 +83,8 @@ pub struct Running {
 pub enum StartError {
     #[error("the stored sessions cannot be read")]
     Sessions(#[source] StoreError),
+    #[error("the stored shadows cannot be read")]
+    Shadows(#[source] StoreError),
     #[error("the progress of rules cannot be read")]
     Progress(#[source] StoreError),
     #[error("the topic classes of products cannot be read")]
@@ -123,7 +127,22 @@ impl Parts {
         .await
         .map_err(StartError::Sessions)?;
 
+        // Then shadows: what was asked of them before the last end is done before anybody asks for more.
+        let shadows = ShadowParts {
+            log: &log,
+            store: &store,
+            limits: &limits,
+            metrics: &metrics,
+            ailment: &ailment,
+            drain: &delivery_drain,
+        }
+        .start()
+        .await
+        .map_err(StartError::Shadows)?;
+
         let epoch = log.epoch();
+        let calls = Arc::new(Calls::new(epoch, limits.calls));
+        let services = Services::new(&log, &clock, &metrics, &calls);
         let ingress = Ingress { log: log.clone(), policy: policy.clone(), limits, metrics: metrics.clone() };
         let kinds = targets(Arc::new(LogPublisher { ingress: ingress.clone() }));
 
@@ -145,8 +164,10 @@ impl Parts {
         let runtime =
             RuleRuntime::new(Arc::clone(&shared), store.clone(), language, kinds, policy, actions_drain.clone());
         runtime.load(&progress, position).await.map_err(StartError::Rules)?;
-        let head = Head::new(shared, store.clone(), Arc::clone(&delivery.state), ailment.clone(), position);
+        let head = Head::new(shared, store.clone(), Floors::of(&delivery, &shadows), ailment.clone(), position);
         rules_drain.spawn("rules", head.run(rules_drain.clone()));
+
+        rules_drain.spawn("services of devices", services.run(rules_drain.clone()));
 
         // Ends with the rules, after the front-ends: the last to go are told, too.
         let (presence, reporter) = presence(log, clock.clone(), metrics);
@@ -160,6 +181,8 @@ impl Parts {
             authenticator,
             connections: Connections::new(epoch),
             delivery,
+            shadows,
+            calls,
             rules: runtime,
             presence,
             ailment,

@@ -6,6 +6,8 @@ mod kept;
 mod policy;
 mod retained;
 mod rules;
+mod services;
 mod sessions;
+mod shadows;
 mod shared;
 mod wills;

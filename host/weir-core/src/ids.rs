@@ -130,6 +130,14 @@ name!(
     is_label
 );
 name!(
+    /// A shadow that a device has beside its classic one: the rule of a device's name, and a little longer.
+    ShadowName,
+    "shadow name",
+    "use 1 to 64 letters, digits, ':', '_' or '-'",
+    |text| (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'-'))
+);
+name!(
     /// A key of an application or an administrator.
     KeyName,
     "key name",

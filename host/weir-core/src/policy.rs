@@ -44,10 +44,13 @@ pub struct Policy {
     own: HashMap<ProductId, Arc<[TopicClass]>>,
 }
 
-/// System topics of a device: prefix before and suffix after `PRODUCT/DEVICE`, publish, subscribe (vendor protocol §2.4).
-const SYSTEM: [(&str, &str, bool, bool); 18] = [
+/// System topics of a device: prefix before and suffix after `PRODUCT/DEVICE`, publish, subscribe (vendor protocol §2.4,
+/// and named shadows).
+const SYSTEM: [(&str, &str, bool, bool); 20] = [
     ("$shadow/operation", "", true, false),
     ("$shadow/operation/result", "", false, true),
+    ("$shadow/name/+/operation", "", true, false),
+    ("$shadow/name/+/operation/result", "", false, true),
     ("$sys/operation", "", true, false),
     ("$sys/operation/result", "", false, true),
     ("$ota/report", "", true, false),
@@ -164,9 +167,13 @@ fn denied(principal: &Principal, access: Access, topic: &str) -> Denied {
     Denied { principal: principal.to_string(), access, topic: topic.to_owned() }
 }
 
-/// What follows `prefix/` in `path`.
+/// What follows `prefix/` in `path`. A level of the prefix may be `+`.
 fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
-    path.strip_prefix(prefix)?.strip_prefix('/')
+    let Some((before, after)) = prefix.split_once("/+/") else {
+        return path.strip_prefix(prefix)?.strip_prefix('/');
+    };
+    let (level, rest) = below(path, before)?.split_once('/')?;
+    if level.is_empty() { None } else { below(rest, after) }
 }
 
 /// What follows `PRODUCT/DEVICE` in `path`, without the slash; empty if nothing does.
@@ -228,6 +235,12 @@ mod tests {
         publishes("$rrpc/txd/A1B2C3D4E5/dev/17", true);
         publishes("$rrpc/txd/A1B2C3D4E5/dev", false);
         publishes("$shadow/operation/A1B2C3D4E5/dev2", false);
+        publishes("$shadow/name/fw/operation/A1B2C3D4E5/dev", true);
+        publishes("$shadow/name/fw/operation/A1B2C3D4E5/dev2", false);
+        publishes("$shadow/name/fw/operation/A1B2C3D4E5/dev/x", false);
+        publishes("$shadow/name/fw/operation/result/A1B2C3D4E5/dev", false);
+        publishes("$shadow/name//operation/A1B2C3D4E5/dev", false);
+        publishes("$shadow/name/operation/A1B2C3D4E5/dev", false);
 
         subscribes("A1B2C3D4E5/dev/control", true);
         subscribes("A1B2C3D4E5/dev/data", true);
@@ -239,6 +252,12 @@ mod tests {
         subscribes("$rrpc/rxd/A1B2C3D4E5/dev/+", true);
         subscribes("$rrpc/rxd/A1B2C3D4E5/dev/#", false);
         subscribes("$broadcast/rxd/A1B2C3D4E5/dev", true);
+        subscribes("$shadow/name/fw/operation/result/A1B2C3D4E5/dev", true);
+        subscribes("$shadow/name/+/operation/result/A1B2C3D4E5/dev", true);
+        subscribes("$shadow/name/fw/operation/result/A1B2C3D4E5/+", false);
+        subscribes("$shadow/name/+/operation/A1B2C3D4E5/dev", false);
+        subscribes("$shadow/name/#", false);
+        subscribes("$shadow/#", false);
     }
 
     #[test]

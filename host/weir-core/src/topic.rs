@@ -65,6 +65,11 @@ impl Topic {
             return is_device(first, device).then_some((first, device));
         }
         let mut product = levels.next()?;
+        // The name of a shadow is its device's to choose, and may look like a product.
+        if first == "$shadow" && product == "name" {
+            levels.next()?;
+            product = levels.next()?;
+        }
         for device in levels {
             if is_device(product, device) {
                 return Some((product, device));
@@ -272,6 +277,8 @@ mod tests {
         let device = |text: &str| Topic::device_of(text).map(|(p, d)| format!("{p}/{d}"));
         assert_eq!(device("A1B2C3D4E5/dev/event").as_deref(), Some("A1B2C3D4E5/dev"));
         assert_eq!(device("$shadow/operation/A1B2C3D4E5/dev").as_deref(), Some("A1B2C3D4E5/dev"));
+        assert_eq!(device("$shadow/name/fw/operation/A1B2C3D4E5/dev").as_deref(), Some("A1B2C3D4E5/dev"));
+        assert_eq!(device("$shadow/name/ZZZZZZZZZZ/operation/A1B2C3D4E5/dev").as_deref(), Some("A1B2C3D4E5/dev"));
         assert_eq!(device("$rrpc/txd/A1B2C3D4E5/dev/17").as_deref(), Some("A1B2C3D4E5/dev"));
         assert_eq!(device("A1B2C3D4E5/dev"), None);
         assert_eq!(device("plain/topic/x"), None);

@@ -39,7 +39,12 @@ impl ApiError {
     }
 
     pub(crate) fn body(&self) -> serde_json::Value {
-        json!({ "error": { "kind": self.kind.as_str(), "message": self.message } })
+        json!({ "error": self.detail() })
+    }
+
+    /// What the body says of it; also for one failure among many in a body of its own.
+    pub(crate) fn detail(&self) -> serde_json::Value {
+        json!({ "kind": self.kind.as_str(), "message": self.message })
     }
 
     /// The answer with another status than the table's; only for what HTTP itself distinguishes.

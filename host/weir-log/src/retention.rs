@@ -11,7 +11,7 @@ use crate::{LogOptions, segment::Sealed};
 pub struct Pins {
     /// The lowest offset that an action still has to read, if one has.
     pub actions: Option<Offset>,
-    /// The lowest offset that delivery still has to read. Never dropped.
+    /// The lowest offset that delivery and shadows still have to read. Never dropped.
     pub floor: Offset,
 }
 

@@ -1,6 +1,5 @@
-//! What the hub knows beside the log: products, devices, tokens, certificates,
-//! keys, rules, sinks, secrets, and how far each reader
-//! of the log has come. One SQLite database in the data folder.
+//! What the hub knows beside the log: products, devices, tokens, certificates, keys, rules, sinks, secrets, shadows, and
+//! how far each reader of the log has come. One SQLite database in the data folder.
 //!
 //! Promises: a write that was answered is on disk; a write happens whole or not at all; a format newer than this build
 //! is refused by name; secrets and device keys are encrypted, tokens and keys are kept as hashes only.
@@ -22,6 +21,7 @@ mod progress;
 mod row;
 mod rules;
 mod secrets;
+mod shadows;
 mod sinks;
 mod snapshots;
 mod store;
@@ -46,6 +46,7 @@ pub use products::{NewProduct, Product};
 pub use progress::{ActionLedger, ActionProgress, ERROR_ACTION, Progress, SavedProgress};
 pub use rules::{NewRule, RuleRow, RuleVersion};
 pub use secrets::SecretRow;
+pub use shadows::{ShadowRow, ShadowStep};
 pub use sinks::SinkRow;
 pub use snapshots::Snapshot;
 pub use store::{Store, StoreOptions};

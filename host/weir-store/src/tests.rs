@@ -4,6 +4,7 @@ mod certificates;
 mod opening;
 mod progress;
 mod resources;
+mod shadows;
 mod writing;
 
 use tempfile::TempDir;

@@ -6,7 +6,7 @@
 //! * **TLS with the device's key** (`auth_mode` `KEY`, `tls=True`): the SDK trusts the vendor's own authority, whose
 //!   certificate is written into its code, and it asks Python for a server's context where it is the client, which Python
 //!   refuses since 3.10. It could not reach the vendor either. [`keys_over_tls_end_in_the_sdk`] shows it.
-//! * **Dynamic registration, gateways, OTA, RRPC, shadows, NTP**: they need services of the hub that are not there yet.
+//! * **Dynamic registration, gateways, OTA, broadcasts**: they need services of the hub that are not there yet.
 
 use std::{fs, process::Command};
 
@@ -148,6 +148,43 @@ fn certificate(host: &str, port: fn(&Hub) -> u16, websocket: bool, asked: u16) {
     let answer = sdk.try_connect(port(&hub), true, websocket);
     assert_eq!(answer, json!({"code": 0, "asked_for": [host, asked]}));
     sdk.works(&hub);
+}
+
+/// Its shadow, calls to it, and the time, by the SDK's own functions for them.
+#[test]
+fn services() {
+    let (hub, key) = hub_for(&format!("{PRODUCT}.iotcloud.tencentdevices.com"));
+    let mut sdk = Sdk::start();
+    sdk.describe("KEY", &key);
+    sdk.try_connect(hub.mqtt_port(), false, false);
+    let command = |what: &str| json!({"do": what, "product": PRODUCT, "device": DEVICE});
+    let receive = |sdk: &mut Sdk| {
+        let told = sdk.call(json!({"do": "receive", "within": 20}));
+        assert_eq!(told["topic"], format!("$shadow/operation/result/{PRODUCT}/{DEVICE}"), "{told}");
+        told["payload"].clone()
+    };
+    assert_eq!(sdk.call(command("shadow_init"))["codes"], json!([0]));
+    sdk.call(command("shadow_get"));
+    let empty = receive(&mut sdk);
+    assert_eq!((&empty["clientToken"], &empty["payload"]["version"]), (&json!(format!("{PRODUCT}-0")), &json!(0)));
+    sdk.call(json!({"do": "shadow_report", "key": "speed", "value": 3}));
+    let reply = receive(&mut sdk);
+    assert_eq!((&reply["result"], &reply["payload"]["state"]), (&json!(0), &json!({"reported": {"speed": 3}})));
+    let set = hub.weir(&["set", "shadow", PRODUCT, DEVICE, "--desired", r#"{"speed":7}"#]);
+    assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
+    let push = receive(&mut sdk);
+    assert_eq!((&push["type"], &push["payload"]["state"]), (&json!("delta"), &json!({"speed": 7})));
+    sdk.call(command("shadow_clear"));
+    assert_eq!(receive(&mut sdk)["payload"]["state"], json!({"desired": null}));
+
+    assert_eq!(sdk.call(command("rrpc_init"))["codes"], json!([0]));
+    let called = hub.weir(&["call", PRODUCT, DEVICE, r#"{"on":true}"#, "--timeout", "20s"]);
+    let answer: Value = serde_json::from_slice(&called.stdout).unwrap();
+    assert_eq!(answer, json!({"done": {"on": true}}));
+
+    // The SDK asks three times in a second and a half, and says -1 if it was not told.
+    assert!(sdk.call(command("time"))["time"].as_f64().unwrap() > 1_700_000_000_000.0);
+    sdk.call(json!({"do": "disconnect"}));
 }
 
 /// It is the SDK that fails, before a byte goes out.

@@ -28,13 +28,15 @@ pub async fn list(
     Ok(broker.store().devices(product, offset, limit).await?)
 }
 
-/// Deletes a device with its tokens and pins, revokes the certificates that the hub issued to it, and ends its session.
+/// Deletes a device with its tokens, pins and shadows, revokes the certificates that the hub issued to it, and ends its
+/// session.
 pub async fn delete(broker: &Broker, id: &DeviceId) -> Result<(), AdminError> {
     completed(broker, "device deleted", |broker| {
         let id = id.clone();
         async move {
             broker.store().delete_device(&id, broker.clock().now()).await?;
-            broker.end_sessions(&Principal::Device(id)).await;
+            broker.end_sessions(&Principal::Device(id.clone())).await;
+            broker.forget_shadows(&id).await;
             Ok(())
         }
     })

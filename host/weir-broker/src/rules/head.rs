@@ -12,7 +12,12 @@ use super::{
     account::Standing,
     action::{Action, By, Shared},
 };
-use crate::{Drain, broker::Ailment, delivery::DeliveryState};
+use crate::{
+    Drain,
+    broker::Ailment,
+    delivery::{DeliveryHandle, DeliveryState},
+    shadow::{ShadowHandle, ShadowState},
+};
 
 /// How long an action may hold the shared position before it gets one of its own.
 const DETACH_AFTER: Duration = Duration::from_secs(2);
@@ -20,10 +25,26 @@ const DETACH_AFTER: Duration = Duration::from_secs(2);
 /// How often retention looks at the log.
 const RETENTION: Duration = Duration::from_secs(1);
 
+/// Readers that the log is never dropped under.
+pub(crate) struct Floors {
+    delivery: Arc<DeliveryState>,
+    shadows: Arc<ShadowState>,
+}
+
+impl Floors {
+    pub(crate) fn of(delivery: &DeliveryHandle, shadows: &ShadowHandle) -> Self {
+        Self { delivery: Arc::clone(&delivery.state), shadows: Arc::clone(&shadows.state) }
+    }
+
+    fn lowest(&self) -> Offset {
+        self.delivery.floor().min(self.shadows.floor())
+    }
+}
+
 pub(crate) struct Head {
     shared: Arc<Shared>,
     store: Store,
-    delivery: Arc<DeliveryState>,
+    floors: Floors,
     ailment: Ailment,
     reader: Reader,
     /// One past the last frame evaluated.
@@ -39,18 +60,12 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        store: Store,
-        delivery: Arc<DeliveryState>,
-        ailment: Ailment,
-        position: Offset,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, store: Store, floors: Floors, ailment: Ailment, position: Offset) -> Self {
         let reader = shared.log.reader(position);
         Self {
             shared,
             store,
-            delivery,
+            floors,
             ailment,
             reader,
             position,
@@ -206,7 +221,7 @@ impl Head {
         let table = self.shared.table.load_full();
         self.apart.retain(|(rule, _), _| table.rules.get(rule).is_some_and(|rule| rule.enabled));
         let lowest = self.apart.values().copied().chain(self.stored).min();
-        let pins = Pins { actions: lowest, floor: self.delivery.floor() };
+        let pins = Pins { actions: lowest, floor: self.floors.lowest() };
         let log = self.shared.log.clone();
         let dropped = tokio::task::spawn_blocking(move || log.enforce_retention(pins)).await;
         if let Ok(Err(error)) = dropped {

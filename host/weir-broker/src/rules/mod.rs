@@ -23,7 +23,11 @@ use weir_store::{DeadLetterKind, SinkRow, Store, StoreError};
 
 pub use self::apply::{Applied, Change};
 use self::{action::Action, table::LiveRule};
-pub(crate) use self::{action::Shared, head::Head, table::Table};
+pub(crate) use self::{
+    action::Shared,
+    head::{Floors, Head},
+    table::Table,
+};
 use crate::Drain;
 
 /// How rules and their actions behave.

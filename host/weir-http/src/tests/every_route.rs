@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use axum::http::StatusCode;
 
-use super::hub::{PRODUCT, TestHub};
+use super::{
+    hub::{PRODUCT, TestHub},
+    shadows::{answer, listening},
+};
 use crate::router::routes;
 
 struct Case {
@@ -35,6 +38,9 @@ const TOPIC: &str = "/v1/products/{product}/topics/{suffix}";
 const DEVICES: &str = "/v1/products/{product}/devices";
 const DEVICE: &str = "/v1/products/{product}/devices/{device}";
 const TOKENS: &str = "/v1/products/{product}/devices/{device}/tokens";
+const SHADOW: &str = "/v1/products/{product}/devices/{device}/shadow";
+const SHADOWS: &str = "/v1/products/{product}/devices/{device}/shadows";
+const CALL: &str = "/v1/products/{product}/devices/{device}/call";
 const CERTIFICATES: &str = "/v1/products/{product}/devices/{device}/certificates";
 
 const PINS: &str = "/v1/products/{product}/devices/{device}/pins";
@@ -94,7 +100,19 @@ const CASES: &[Case] = &[
     managed("DELETE", "/v1/deadletters/{id}", "", 204),
     managed("POST", "/v1/deadletters/replay", r#"{"ids":[1]}"#, 200),
     managed("POST", "/v1/query", r#"{"sql":"rows 2"}"#, 200),
-    // Applications may do these, but not with this topic and this filter.
+    // Applications may do these, but not with these topics and this filter.
+    managed("GET", SHADOW, "", 200),
+    managed("PATCH", SHADOW, r#"{"state":{"desired":{"fw":"1.2"}}}"#, 200),
+    managed("PUT", SHADOW, r#"{"state":{"desired":{"fw":"1.2"}}}"#, 200),
+    managed("DELETE", SHADOW, "", 204),
+    managed("GET", SHADOWS, "", 200),
+    managed(
+        "POST",
+        "/v1/shadows",
+        r#"{"updates":[{"product":"A1B2C3D4E5","device":"dev_01","state":{"desired":{"fw":"1.2"}}}]}"#,
+        200,
+    ),
+    managed("POST", CALL, r#"{"payload":"on?"}"#, 200),
     managed("GET", "/v1/tail", "", 200),
     managed("POST", "/v1/publish", r#"{"topic":"A1B2C3D4E5/dev_01/event","payload":"x"}"#, 200),
     managed("GET", "/v1/status", "", 200),
@@ -172,7 +190,13 @@ async fn nobody_and_the_wrong_owner_are_refused_and_change_nothing() {
 async fn an_administrator_is_served() {
     for case in CASES {
         let hub = TestHub::start().await;
-        check(&hub, case, Some(&hub.administrator), case.happy).await;
+        let checked = check(&hub, case, Some(&hub.administrator), case.happy);
+        if case.path == CALL {
+            let mut device = listening(&hub).await;
+            futures::future::join(checked, answer(&mut device)).await;
+        } else {
+            checked.await;
+        }
         hub.end().await;
     }
 }

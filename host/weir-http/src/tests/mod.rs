@@ -6,5 +6,6 @@ mod every_route;
 mod hub;
 mod parts;
 mod rights;
+mod shadows;
 mod sockets;
 mod streams;

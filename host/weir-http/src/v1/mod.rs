@@ -3,6 +3,7 @@
 //! Times are milliseconds since 1970, offsets decimal numbers; a list is `{"items":[…],"total":n}`.
 
 mod authorities;
+mod call;
 mod certificates;
 mod dead_letters;
 mod devices;
@@ -13,6 +14,7 @@ mod publish;
 mod query;
 mod rules;
 mod secrets;
+mod shadows;
 mod sinks;
 mod status;
 mod tail;
@@ -38,6 +40,8 @@ pub(crate) fn routes() -> Vec<Route> {
         sinks::routes(),
         dead_letters::routes(),
         query::routes(),
+        shadows::routes(),
+        call::routes(),
         tail::routes(),
         publish::routes(),
         status::routes(),

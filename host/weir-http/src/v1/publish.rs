@@ -41,13 +41,7 @@ async fn publish(
     Extension(Caller(caller)): Extension<Caller>,
     MessageBody(message): MessageBody<Publish>,
 ) -> Result<Json<Published>, ApiError> {
-    let payload = match (message.payload, message.payload_base64) {
-        (Some(text), None) => text.into_bytes(),
-        (None, Some(text)) => {
-            STANDARD.decode(text).map_err(|error| ApiError::invalid(format!("payload_base64: {error}")))?
-        }
-        _ => return Err(ApiError::invalid("give either payload or payload_base64")),
-    };
+    let payload = payload_of(message.payload, message.payload_base64)?;
     let qos = Qos::from_u8(message.qos)
         .filter(|qos| *qos <= Qos::AtLeastOnce)
         .ok_or_else(|| ApiError::invalid("qos: a message is published here with 0 or 1"))?;
@@ -55,4 +49,15 @@ async fn publish(
     let envelope = Envelope::new(message.topic.as_str(), &publisher, Protocol::Api, qos, &payload);
     let offset = hub.broker.publish(&caller, envelope).await?;
     Ok(Json(Published { offset }))
+}
+
+/// A payload as text or as base64.
+pub(super) fn payload_of(text: Option<String>, base64: Option<String>) -> Result<Vec<u8>, ApiError> {
+    match (text, base64) {
+        (Some(text), None) => Ok(text.into_bytes()),
+        (None, Some(text)) => {
+            STANDARD.decode(text).map_err(|error| ApiError::invalid(format!("payload_base64: {error}")))
+        }
+        _ => Err(ApiError::invalid("give either payload or payload_base64")),
+    }
 }

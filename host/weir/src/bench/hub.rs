@@ -116,6 +116,29 @@ impl HubUnderTest {
         made.try_collect().await
     }
 
+    /// The same for devices that never connect.
+    pub(super) async fn make_devices(&self, count: usize) -> Result<()> {
+        self.product().await?;
+        let made = stream::iter(0..count).map(async |number| self.device(&payload::device_name(number)).await);
+        made.buffered(REQUESTS).try_for_each(async |_| Ok(())).await
+    }
+
+    /// Makes a key that may change every shadow, and `count` clients that log in with it.
+    pub(super) async fn shadow_writers(&self, count: usize) -> Result<Vec<Login>> {
+        let body = json!({"name": "bench", "publish": [format!("$shadow/operation/{PRODUCT}/+")]});
+        let key = self.api.post(&["keys"], &body).await.map_err(plain)?;
+        let secret = text(&key, "secret");
+        Ok((0..count).map(|number| application(number, &secret)).collect())
+    }
+
+    /// Asks for changes of shadows, which all must be done.
+    pub(super) async fn change_shadows(&self, updates: Vec<Value>) -> Result<()> {
+        let answer = self.api.post(&["shadows"], &json!({"updates": updates})).await.map_err(plain)?;
+        let refused = items(&answer).iter().find(|item| item.get("version").is_none());
+        ensure!(refused.is_none(), "a change was refused: {refused:?}");
+        Ok(())
+    }
+
     async fn product(&self) -> Result<()> {
         self.api.post(&["products"], &json!({"id": PRODUCT})).await.map_err(plain)?;
         Ok(())

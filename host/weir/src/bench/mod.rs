@@ -12,6 +12,7 @@ mod mosquitto;
 mod payload;
 mod process;
 mod report;
+mod shadows;
 mod wire;
 mod workloads;
 
@@ -41,6 +42,8 @@ pub(crate) struct Args {
 enum What {
     /// Measure what idle connections cost
     Connections(connections::Args),
+    /// Measure what changes of shadows cost, beside a loop of upserts into SQLite
+    Shadows(shadows::Args),
 }
 
 /// What every measurement may be told.
@@ -72,6 +75,7 @@ pub(crate) fn run(args: Args, out: Output) -> Result<(), Failure> {
     match &args.what {
         None => workloads::run(&args.workloads, out),
         Some(What::Connections(args)) => connections::run(args, out),
+        Some(What::Shadows(args)) => shadows::run(args, out),
     }
 }
 

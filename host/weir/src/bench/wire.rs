@@ -160,6 +160,15 @@ impl Ring {
     }
 }
 
+/// Adds a PUBLISH at QoS 1.
+pub(super) fn publish_packet(out: &mut Vec<u8>, topic: &str, id: u16, payload: &[u8]) {
+    let mut body = Vec::with_capacity(topic.len() + payload.len() + 4);
+    text(&mut body, topic);
+    body.extend_from_slice(&id.to_be_bytes());
+    body.extend_from_slice(payload);
+    out.extend_from_slice(&framed(PUBLISH << 4 | 2, &body));
+}
+
 fn framed(first: u8, body: &[u8]) -> Vec<u8> {
     let mut packet = vec![first];
     let mut length = body.len();

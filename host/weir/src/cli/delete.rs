@@ -10,6 +10,7 @@ use super::{
     hub::Hub,
     output::Output,
     pin::{self, UnpinArgs},
+    shadow::{self, Which},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -31,6 +32,15 @@ pub(crate) enum What {
     Token {
         #[command(flatten)]
         device: DeviceArgs,
+    },
+    /// A shadow: what is reported and desired; its version goes on
+    #[command(alias = "shadows")]
+    Shadow {
+        #[command(flatten)]
+        which: Which,
+        /// Only if the shadow is at this version
+        #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+        version: u64,
     },
     /// Revoke certificates for ever, each by its SHA-256 fingerprint or, if the hub issued it, by its serial number
     #[command(alias = "certificates")]
@@ -102,6 +112,7 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
                 .map_err(|failure| failure.see(&format!("weir get devices {}", id.product)))?;
             out.done(&json!({"deleted": id.to_string()}), &format!("device {id} deleted"))
         }
+        What::Shadow { which, version } => shadow::delete(&which, version, hub, out).await,
         What::Token { device } => {
             let id = device.id()?;
             let answer = hub

@@ -3,7 +3,13 @@
 use serde_json::Value;
 use weir_core::{ProductId, RuleName, SinkName};
 
-use super::{device::DeviceArgs, failure::Failure, hub::Hub, output::Output};
+use super::{
+    device::DeviceArgs,
+    failure::Failure,
+    hub::Hub,
+    output::Output,
+    shadow::{self, Which},
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum What {
@@ -21,6 +27,12 @@ pub(crate) enum What {
         /// Show its pre-shared key, which the vendor's credentials are made with
         #[arg(long)]
         show_secrets: bool,
+    },
+    /// A shadow: how the device is, how it is to be, the difference, and what changed it lately
+    #[command(alias = "shadows")]
+    Shadow {
+        #[command(flatten)]
+        which: Which,
     },
     /// A rule, its text, and what became of its rows, action by action
     #[command(alias = "rules")]
@@ -43,6 +55,7 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
         What::Rule { name } => get(hub, "rules", name.as_str()).await?,
         What::Sink { name } => get(hub, "sinks", name.as_str()).await?,
         What::Deadletter { id } => get(hub, "deadletters", &id.to_string()).await?,
+        What::Shadow { which } => return shadow::describe(&which, hub, out).await,
         What::Device { device, show_secrets } => {
             let id = device.id()?;
             let mut device = hub

@@ -55,6 +55,14 @@ impl Failure {
         }
     }
 
+    /// What went wrong, in a sentence of another's.
+    pub(crate) fn message(&self) -> &str {
+        match self {
+            Self::Refused { message, .. } | Self::Usage(message) | Self::Unreachable { message, .. } => message,
+            Self::ClosedPipe => "nobody reads the output",
+        }
+    }
+
     /// Tells the user, and says how the process ends.
     pub(crate) fn report(&self) -> ExitCode {
         match self {

@@ -4,9 +4,11 @@ use serde_json::{Value, json};
 use weir_core::{DeviceId, ProductId, RuleName};
 
 use super::{
+    device::DeviceArgs,
     failure::Failure,
     hub::Hub,
     output::{Column, Output, items, text, time},
+    shadow,
 };
 
 /// Things asked for at a time.
@@ -33,6 +35,12 @@ pub(crate) enum What {
     /// Topic classes of a product: what its devices may use
     #[command(visible_alias = "topic")]
     Topics { product: ProductId },
+    /// Shadows of a device, and what is left to do
+    #[command(visible_alias = "shadow")]
+    Shadows {
+        #[command(flatten)]
+        device: DeviceArgs,
+    },
     /// Rules, and how far their actions are
     #[command(visible_alias = "rule")]
     Rules,
@@ -129,6 +137,7 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
             let list = hub.get(&path).await.map_err(|failure| failure.see("weir get products"))?;
             out.list(&list, &columns, "no topic classes")
         }
+        What::Shadows { device } => shadow::list(&device.id()?, hub, out).await,
         What::Rules => {
             let columns: [Column; 8] = [
                 ("NAME", |rule| text(rule, "name")),

@@ -164,6 +164,26 @@ impl Hub {
         self.answer(self.request(Method::DELETE, path)?).await
     }
 
+    /// Any method, with a query and perhaps a body.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        let mut url = self.url(path)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let request = self.authorized(method, url);
+        self.answer(match body {
+            Some(body) => request.json(body),
+            None => request,
+        })
+        .await
+    }
+
     /// A body that goes on until the hub or the caller ends it.
     pub(crate) async fn stream(&self, path: &[&str], query: &[(&str, String)]) -> Result<Response, Failure> {
         let mut url = self.url(path)?;

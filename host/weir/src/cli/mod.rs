@@ -4,6 +4,7 @@
 
 mod apply;
 mod authority;
+mod call;
 mod certificate;
 mod completion;
 mod create;
@@ -20,6 +21,8 @@ mod pin;
 mod publish;
 mod query;
 mod replay;
+mod set;
+mod shadow;
 mod status;
 mod subscribe;
 mod tail;
@@ -60,15 +63,18 @@ enum Command {
     Device(device::What),
     /// Upload a file of rules and sinks; what is unchanged stays as it is
     Apply(apply::Args),
-    /// List products, topic classes, devices, certificates, authorities, rules, sinks, keys, secrets or dead letters, or
-    /// print the hub's CA
+    /// Change a shadow
+    #[command(subcommand)]
+    Set(set::What),
+    /// List products, topic classes, devices, shadows, certificates, authorities, rules, sinks, keys, secrets or dead
+    /// letters, or print the hub's CA
     #[command(subcommand)]
     Get(get::What),
-    /// Show one product, device, authority, rule, sink or dead letter with everything known of it
+    /// Show one product, device, shadow, authority, rule, sink or dead letter with everything known of it
     #[command(subcommand)]
     Describe(describe::What),
-    /// Delete a product, topic class, device, token, pin, authority, key, secret, rule, sink or dead letter, or revoke a
-    /// certificate
+    /// Delete a product, topic class, device, token, shadow, pin, authority, key, secret, rule, sink or dead letter, or
+    /// revoke a certificate
     #[command(subcommand)]
     Delete(delete::What),
     /// Let a rule run, or a device or a product's devices connect, again
@@ -80,6 +86,8 @@ enum Command {
     /// Send dead letters to their action again
     #[command(subcommand)]
     Replay(replay::What),
+    /// Send a device something and wait for its answer
+    Call(call::Args),
     /// Publish a message by MQTT, as a device or an application
     Pub(publish::Args),
     /// Subscribe by MQTT, as a device or an application, and print what comes
@@ -116,6 +124,8 @@ fn run(command: Command, target: &Target, out: Output) -> Result<(), Failure> {
         Command::Create(what) => wait(create::run(what, &target.hub()?, out)),
         Command::Device(what) => wait(device::run(what, &target.hub()?, out)),
         Command::Apply(args) => wait(apply::run(args, &target.hub()?, out)),
+        Command::Set(what) => wait(set::run(what, &target.hub()?, out)),
+        Command::Call(args) => wait(call::run(args, &target.hub()?, out)),
         Command::Get(what) => wait(get::run(what, &target.hub()?, out)),
         Command::Describe(what) => wait(describe::run(what, &target.hub()?, out)),
         Command::Delete(what) => wait(delete::run(what, &target.hub()?, out)),
@@ -169,6 +179,13 @@ mod tests {
             "weir create certificate A1B2C3D4E5 dev --out dev --valid-for 1year",
             "weir create device A1B2C3D4E5/dev --certificate --out dev",
             "weir get ca",
+            "weir get shadow A1B2C3D4E5 dev",
+            "weir describe shadow A1B2C3D4E5/dev --name fw",
+            "weir set shadow A1B2C3D4E5 dev --desired {\"fw\":\"1.2\"} --version 3 --name fw",
+            "weir set shadow A1B2C3D4E5/dev --reported null --replace",
+            "weir delete shadow A1B2C3D4E5 dev --version 3",
+            "weir call A1B2C3D4E5 dev on? --timeout 5s",
+            "weir call A1B2C3D4E5/dev on?",
             "weir get certificates A1B2C3D4E5",
             "weir get certificates A1B2C3D4E5 dev",
             "weir create authority A1B2C3D4E5 --certificate ca.pem --proof proof.pem",
@@ -184,6 +201,7 @@ mod tests {
             "weir get rules --server http://h:1 --key a:b",
             "weir bench --scenario fan-in,fan-out --qos 0,2 --broker mosquitto -o json",
             "weir bench connections --count 9 --tls --ws --subscribe",
+            "weir bench shadows --shadows 9 --updates 90 --batch 3",
             "weir serve --mqtt-port 0 --set log.sync=never --data /x",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -194,6 +212,10 @@ mod tests {
             "weir replay deadletters",
             "weir create product --schema temp",
             "weir pub t",
+            "weir set shadow A1B2C3D4E5 dev",
+            "weir set shadow A1B2C3D4E5 dev --desired {",
+            "weir set shadow A1B2C3D4E5 dev --desired 1",
+            "weir call A1B2C3D4E5/dev",
             "weir bench --qos 3",
             "weir bench connections --psk --tls",
             "weir create device A1B2C3D4E5/d --out d",

@@ -68,7 +68,8 @@ async fn sent(events: &mut EventLoop, qos: u8) -> Result<(), Failure> {
     }
 }
 
-fn payload(message: &str) -> Result<Vec<u8>, Failure> {
+/// The payload that an argument stands for: itself, or for `-` standard input.
+pub(super) fn payload(message: &str) -> Result<Vec<u8>, Failure> {
     if message != "-" {
         return Ok(message.as_bytes().to_vec());
     }

@@ -194,6 +194,12 @@ pub(crate) struct Limits {
     pub(crate) filters_per_subscribe: usize,
     pub(crate) subscriptions: usize,
     pub(crate) topics_per_product: usize,
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) shadow_bytes: usize,
+    pub(crate) shadow_names: usize,
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) shadow_cache_bytes: usize,
+    pub(crate) calls: usize,
     #[serde(deserialize_with = "values::duration")]
     pub(crate) handshake_timeout: Duration,
     #[serde(deserialize_with = "values::duration")]

@@ -1,0 +1,264 @@
+//! What frames do to shadows.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use tokio::sync::oneshot;
+use weir_core::{
+    Classify, DeviceId, Protocol, Qos, ShadowName, SubscriptionFilter, Timestamp,
+    schema::{Kind, Records},
+    shadow::{
+        Document, Operation, Refusal, Request as Asked, ShadowTopic, deletion, delta_push, get_reply, refusal_reply,
+        result_topic, update_reply,
+    },
+};
+use weir_log::Frame;
+use weir_store::ShadowRow;
+
+use super::{
+    AGAIN, Shadows,
+    cache::Slot,
+    replies::Reply,
+    state::{OfDevice, Outcome, Request},
+};
+use crate::delivery::{Change, ControlRecord};
+
+/// Devices that are read from the store at once.
+const LOADED_AT_ONCE: usize = 4_096;
+
+/// A row that is about shadows.
+enum Matter {
+    Asked(ShadowTopic),
+    /// The hub says that a device is gone.
+    Forget(DeviceId),
+    /// A device hears of shadows from now on: of those whose topics match; without a filter, of all.
+    Listens(DeviceId, Option<SubscriptionFilter>),
+}
+
+/// A request that was done: the document as it is then, the answer if one is wanted, and what the device is told besides.
+struct Done {
+    document: Arc<Document>,
+    reply: Option<Vec<u8>>,
+    delta: Option<Vec<u8>>,
+}
+
+/// What goes with an operation.
+struct Asking<'a> {
+    topic: &'a ShadowTopic,
+    token: Option<&'a str>,
+    /// When it was accepted.
+    now: Timestamp,
+    /// Whether it is answered on the shadow's topic.
+    answers: bool,
+}
+
+impl Matter {
+    fn device(&self) -> &DeviceId {
+        match self {
+            Self::Asked(topic) => &topic.device,
+            Self::Forget(device) | Self::Listens(device, _) => device,
+        }
+    }
+}
+
+impl Shadows {
+    /// Applies everything in a frame that is about shadows.
+    pub(super) async fn apply(&mut self, frame: &Arc<Frame>) {
+        let records = &frame.records;
+        let matters: Vec<(usize, Matter)> =
+            (0..records.len()).filter_map(|row| Some((row, matter(records, row)?))).collect();
+        if !matters.is_empty() {
+            self.cache.shrink();
+            self.load(matters.iter().map(|(_, matter)| matter.device())).await;
+            let mut told = Vec::new();
+            for (row, matter) in matters {
+                match matter {
+                    Matter::Asked(topic) => self.answer(records, row, &topic, &mut told),
+                    Matter::Forget(device) => {
+                        self.cache.forget(&device);
+                        let waits = self.state.take(records.envelope(row).correlation);
+                        told.extend(waits.map(|wait| (wait, Outcome::Done(Arc::default()))));
+                    }
+                    Matter::Listens(device, filter) => {
+                        self.remind(&device, filter.as_ref(), records.accepted_at(row));
+                    }
+                }
+            }
+            self.replies.append(&self.log, &self.metrics).await;
+            for (wait, outcome) in told {
+                // Whoever stopped waiting needs no answer.
+                let _unheard = wait.send(outcome);
+            }
+        }
+        self.position = frame.next;
+    }
+
+    pub(super) async fn serve(&mut self, request: Request) {
+        let Request::Read(device, answer) = request;
+        self.cache.shrink();
+        self.load(std::iter::once(&device)).await;
+        let found = self.cache.get(&device).map(|slot| {
+            slot.shadows.iter().map(|(name, document)| (name.clone(), Arc::clone(document))).collect::<OfDevice>()
+        });
+        let _unheard = answer.send(found);
+    }
+
+    /// Sees to it that the shadows of these devices are in memory, those of devices that exist.
+    async fn load(&mut self, devices: impl Iterator<Item = &DeviceId>) {
+        let missing: BTreeSet<&DeviceId> = devices.filter(|device| !self.cache.touch(device)).collect();
+        let missing: Vec<DeviceId> = missing.into_iter().cloned().collect();
+        for devices in missing.chunks(LOADED_AT_ONCE) {
+            let found = loop {
+                match self.store.shadows_of(devices.to_vec()).await {
+                    Ok(found) => break found,
+                    Err(error) => {
+                        tracing::error!(%error, "shadows cannot be read; it is tried again");
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                }
+            };
+            for (device, rows) in devices.iter().zip(found) {
+                let Some(rows) = rows else { continue };
+                let is_old = self.cache.is_forgotten(device);
+                let shadows = rows.into_iter().filter(|_| !is_old).filter_map(decode);
+                self.cache.insert(device.clone(), Slot::of(shadows.collect()));
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        records: &Records,
+        row: usize,
+        topic: &ShadowTopic,
+        told: &mut Vec<(oneshot::Sender<Outcome>, Outcome)>,
+    ) {
+        let (now, envelope) = (records.accepted_at(row), records.envelope(row));
+        let wait = match envelope.protocol {
+            Protocol::Api => self.state.take(envelope.correlation),
+            _ => None,
+        };
+        // A caller is answered by itself; a rule does not listen.
+        let answers = envelope.protocol != Protocol::Hub && !is_callers(&envelope);
+        let Some(slot) = self.cache.get(&topic.device) else {
+            self.metrics.refused_for("shadow", "no_device");
+            told.extend(wait.map(|wait| (wait, Outcome::NoDevice)));
+            return;
+        };
+        let name = topic.name.as_ref();
+        let is_new = !slot.shadows.contains_key(&topic.name);
+        let named = slot.shadows.keys().filter(|name| name.is_some()).count();
+        let document = slot.shadows.get(&topic.name).cloned().unwrap_or_default();
+        let request = Asked::read(envelope.payload);
+        let changes = !matches!(request.operation, Ok(Operation::Get));
+        let operation = match request.operation {
+            Ok(_) if changes && is_new && name.is_some() && named >= self.max_names => {
+                Err(Refusal::TooMany { limit: self.max_names })
+            }
+            operation => operation,
+        };
+        let token = request.token.as_deref();
+        let asked = Asking { topic, token, now, answers };
+        let done = operation.and_then(|operation| self.perform(&operation, &document, &asked));
+        let (reply, delta, outcome) = match done {
+            Ok(Done { document, reply, delta }) => (reply, delta, Outcome::Done(document)),
+            Err(refusal) => {
+                self.metrics.refused("shadow", refusal.kind());
+                let reply = answers.then(|| refusal_reply(request.kind, &refusal, &document, token, now));
+                (reply, None, Outcome::Refused(refusal))
+            }
+        };
+        if let Some(reply) = reply {
+            self.say(topic, reply, envelope.qos.min(Qos::AtLeastOnce), envelope.hop);
+        }
+        if let Some(delta) = delta {
+            self.say(topic, delta, Qos::AtLeastOnce, envelope.hop);
+        }
+        told.extend(wait.map(|wait| (wait, outcome)));
+    }
+
+    /// Does what was asked.
+    fn perform(
+        &mut self,
+        operation: &Operation,
+        document: &Arc<Document>,
+        &Asking { topic, token, now, answers }: &Asking<'_>,
+    ) -> Result<Done, Refusal> {
+        let done = match operation {
+            Operation::Get => {
+                let reply = answers.then(|| get_reply(document, token, now));
+                return Ok(Done { document: Arc::clone(document), reply, delta: None });
+            }
+            Operation::Update(update) => {
+                let applied = document.apply(update, self.limits, now)?;
+                let reply = answers.then(|| update_reply(update, &applied, token, now));
+                let delta = if applied.news_for_device { delta_push(&applied.document, now) } else { None };
+                Done { document: Arc::new(applied.document), reply, delta }
+            }
+            Operation::Delete { version } => {
+                let deleted = document.delete(*version, now)?;
+                let reply = answers.then(|| deletion(&deleted, token, now));
+                Done { document: Arc::new(deleted), reply, delta: None }
+            }
+        };
+        self.cache.set(&topic.device, topic.name.as_ref(), Arc::clone(&done.document));
+        self.metrics.shadow_changed();
+        Ok(done)
+    }
+
+    /// Tells a device what is left to do.
+    fn remind(&mut self, device: &DeviceId, filter: Option<&SubscriptionFilter>, now: Timestamp) {
+        let Some(slot) = self.cache.get(device) else { return };
+        let hears = |name: &Option<ShadowName>| {
+            filter.is_none_or(|filter| filter.filter().matches(&result_topic(device, name.as_ref())))
+        };
+        let news: Vec<(Option<ShadowName>, Vec<u8>)> = slot
+            .shadows
+            .iter()
+            .filter(|(name, document)| !document.desired().is_empty() && hears(name))
+            .filter_map(|(name, document)| Some((name.clone(), delta_push(document, now)?)))
+            .collect();
+        for (name, delta) in news {
+            self.say(&ShadowTopic { device: device.clone(), name }, delta, Qos::AtLeastOnce, 0);
+        }
+    }
+
+    fn say(&mut self, shadow: &ShadowTopic, payload: Vec<u8>, qos: Qos, hop: u8) {
+        let topic = result_topic(&shadow.device, shadow.name.as_ref());
+        self.replies.push(Reply { topic, payload, qos, hop });
+    }
+}
+
+/// What a row has to do with shadows. Most have nothing, which the first bytes of their topic say.
+fn matter(records: &Records, row: usize) -> Option<Matter> {
+    let topic = records.topic.value(row);
+    if records.is_message(row) {
+        let topic = topic.starts_with("$shadow/").then(|| ShadowTopic::of_request(topic)).flatten()?;
+        let is_forgotten = records.publisher.value(row) == super::api::HUB;
+        return Some(if is_forgotten { Matter::Forget(topic.device) } else { Matter::Asked(topic) });
+    }
+    match Kind::from_u8(records.kind.value(row))? {
+        // What it missed while it was away, of a session that is kept, whose subscriptions are there already.
+        Kind::SessionOpened => {}
+        Kind::Subscribed if topic.starts_with("$shadow/") => {}
+        _ => return None,
+    }
+    let (key, change) = ControlRecord::read(records, row)?;
+    match change {
+        Change::Opened(opened) if !opened.clean => Some(Matter::Listens(key.device()?, None)),
+        Change::Subscribed { subscription, .. } => Some(Matter::Listens(key.device()?, Some(subscription.filter))),
+        _ => None,
+    }
+}
+
+/// Whether the request was sent by someone who waited for it, in this process or an earlier one.
+fn is_callers(envelope: &weir_core::Envelope<'_>) -> bool {
+    envelope.protocol == Protocol::Api && envelope.correlation.is_some()
+}
+
+fn decode(row: ShadowRow) -> Option<(Option<ShadowName>, Arc<Document>)> {
+    let document = Document::decode(&row.document, row.version, row.changed_at);
+    if document.is_none() {
+        tracing::error!(device = %row.device, name = ?row.name, "a stored shadow cannot be read; it is left out");
+    }
+    Some((row.name, Arc::new(document?)))
+}
