@@ -1,9 +1,9 @@
-# Two commands. Both see to what they need of the system first: see .ci/setup.
+# Three commands. All see to what they need of the system first: see .ci/setup.
 
 SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/weir/target
 
-.PHONY: run test
+.PHONY: run test fuzz
 
 # Builds the hub and serves with the defaults. The first build takes a quarter of an hour on two cores.
 run:
@@ -18,3 +18,16 @@ test:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo build --workspace --lib --bins --tests --locked
 	cargo test --workspace --locked --no-fail-fast
+
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= codec connection topics
+
+# Each fuzz target for so many seconds, from its seeds and from what earlier runs found worth keeping. Needs no nightly Rust.
+fuzz:
+	@.ci/setup run
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing: type 'cargo install --locked cargo-fuzz'" >&2; exit 1; }
+	@set -e; cd host/weir-mqtt; for target in $(FUZZ_TARGETS); do \
+		corpus="$(CARGO_TARGET_DIR)/corpus/$$target"; mkdir -p "$$corpus"; \
+		cargo fuzz run --sanitizer none "$$target" "$$corpus" "fuzz/seeds/$$target" -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=1024 -timeout=10 -print_final_stats=1; \
+	done

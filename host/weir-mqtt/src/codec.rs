@@ -8,8 +8,8 @@
 //! Statements of the specification are cited as [MQTT-x.y.z-n] from 3.1.1, and as [MQTT5-x.y.z-n] from 5.0, whose
 //! numbers differ.
 //!
-//! This module knows nothing of order: whether a packet is welcome now is the connection's to say. A fuzz target needs
-//! [`frame::split`] and [`decode`].
+//! This module knows nothing of order: whether a packet is welcome now is the connection's to say. The fuzz
+//! target `codec` needs [`frame::split`] and [`decode`].
 
 mod acks;
 pub mod connect;

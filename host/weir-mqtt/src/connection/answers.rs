@@ -4,7 +4,11 @@ use std::time::Instant;
 
 use weir_core::{ErrorKind, Offset, Protocol, Qos};
 
-use super::{Connection, Phase, acknowledgements::Answer, receive::confirmation};
+use super::{
+    Connection, Phase,
+    acknowledgements::{Acknowledgements, Answer},
+    receive::confirmation,
+};
 use crate::{
     codec::{
         Publish,
@@ -161,6 +165,7 @@ impl Connection {
             write::disconnect(out, &self.terms, reason, Some(why));
         }
         self.phase = Phase::Ended;
+        self.acknowledgements = Acknowledgements::default();
     }
 }
 

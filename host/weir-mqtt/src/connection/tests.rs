@@ -13,6 +13,7 @@ use super::*;
 use crate::{
     ProtocolError as E,
     codec::write::{Outgoing, Unwritable},
+    codes::Reason,
 };
 
 const BOUNDS: Bounds = Bounds {
@@ -205,6 +206,19 @@ fn a_publish_is_acknowledged_when_it_is_durable_and_in_order() {
     assert_eq!(out, [0x40, 2, 0, 3, 0x40, 2, 0, 1]); // [MQTT-4.6.0-2]
     connection.durable(Offset(99), &mut out);
     assert_eq!(out[8..], [0x40, 2, 0, 2]);
+    assert_eq!((connection.waiting(), connection.waiting_for()), (0, None));
+}
+
+#[test]
+fn nothing_is_acknowledged_after_the_hub_said_farewell() {
+    let (mut connection, now) = connected();
+    let bytes = qos1(1);
+    let received = connection.receive(&bytes, BATCH, now, &mut Vec::new()).unwrap();
+    connection.published(&received.publishes, Offset(3));
+    let mut out = Vec::new();
+    connection.farewell(Reason::ServerShuttingDown, "", &mut out);
+    connection.durable(Offset(4), &mut out);
+    assert!(out.is_empty(), "3.1.1 has no DISCONNECT from the hub, and nothing follows it");
     assert_eq!((connection.waiting(), connection.waiting_for()), (0, None));
 }
 
