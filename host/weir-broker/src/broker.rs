@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use weir_core::{
     CertificateIdentity, Classify, Denied, DeviceId, Envelope, Offset, Policy, Principal, ProductId, Qos, TopicFilter,
     seams::{AuthError, Authenticator, BoxFuture, Credentials, Outcome, Publisher, Republish},
@@ -18,6 +18,7 @@ use crate::{
     ingress::Ingress,
     policy::KnownTopic,
     presence::Presence,
+    registration::Registrar,
     services::Calls,
     session::{Connections, SessionKey},
     shadow::ShadowHandle,
@@ -47,6 +48,9 @@ pub(crate) struct Inner {
     pub(crate) delivery: DeliveryHandle,
     pub(crate) shadows: ShadowHandle,
     pub(crate) calls: Arc<Calls>,
+    pub(crate) registrar: Registrar,
+    /// Wakes the task that takes broadcasts further.
+    pub(crate) broadcasts_changed: Arc<Notify>,
     pub(crate) rules: RuleRuntime,
     pub(crate) presence: Presence,
     pub(crate) ailment: Ailment,
@@ -282,6 +286,14 @@ impl Broker {
 
     pub(crate) fn calls(&self) -> &Calls {
         &self.0.calls
+    }
+
+    pub(crate) fn registrar(&self) -> &Registrar {
+        &self.0.registrar
+    }
+
+    pub(crate) fn broadcasts_changed(&self) -> &Notify {
+        &self.0.broadcasts_changed
     }
 
     pub(crate) fn presence(&self) -> &Presence {

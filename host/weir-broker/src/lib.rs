@@ -6,6 +6,7 @@
 //! Architecture invariant: this crate knows no protocol and no SQL. Codecs are the front-ends', the rule language is
 //! behind [`weir_core::seams::Language`].
 
+mod activation;
 pub mod admin;
 mod auth;
 mod broker;
@@ -17,11 +18,13 @@ mod limits;
 mod line;
 mod message;
 pub mod metrics;
+mod origins;
 mod outbound;
 mod pace;
 pub mod pipeline;
 mod policy;
 mod presence;
+mod registration;
 mod rules;
 mod services;
 mod session;
@@ -38,14 +41,17 @@ pub use inbox::ledger::DroppedCounts;
 pub use ingress::PublishError;
 pub use limits::Limits;
 pub use metrics::Metrics;
+pub use origins::{Origins, origin};
 pub use outbound::{Outbound, OutboundRow};
 pub use pace::{Bucket, Rate};
 pub use pipeline::{Parts, Running, StartError};
+pub use registration::{RegisterError, Registered, SignedRegistration, SigningMethod};
 pub use rules::{ActionStatus, Applied, ApplyError, Change, ReplayError, RuleOptions, RuleRuntime, RuleStatus};
-pub use services::{CallAnswer, CallError};
+pub use services::{BroadcastError, CallAnswer, CallError};
 pub use session::{
     CloseReason, End, RetainHandling, Session, SessionError, SessionEvent, SessionOptions, SessionStatus,
     SubscribeError, Subscription, Will,
 };
 pub use shadow::{Shadow, ShadowError, ShadowUpdate};
 pub use tail::Tail;
+pub use weir_store::{Broadcast, BroadcastId, BroadcastState};

@@ -57,6 +57,14 @@ pub struct Limits {
     pub shadow_cache: usize,
     /// Calls to devices that wait for their answers.
     pub calls: usize,
+    /// Broadcasts that run at one time, one for each product.
+    pub broadcasts: u32,
+    /// Bytes of a broadcast's payload: each device has a copy of it in the log.
+    pub broadcast_bytes: usize,
+    /// Messages of all broadcasts together.
+    pub broadcast_messages: Option<Rate>,
+    /// Devices that register with their product's secret, all together. Beyond it one is told to try again.
+    pub registrations: Option<Rate>,
     /// Time from accepting a connection to its CONNECT.
     pub handshake: Duration,
     /// Silence after which the operating system probes a connection whose client promised no keep-alive, or a longer one.
@@ -94,6 +102,10 @@ impl Default for Limits {
             shadow_names: 32,
             shadow_cache: 64 << 20,
             calls: 1_000,
+            broadcasts: 16,
+            broadcast_bytes: 8 << 10,
+            broadcast_messages: Rate::new(10_000, 10_000),
+            registrations: Rate::new(100, 1_000),
             handshake: Duration::from_secs(10),
             keep_alive: Duration::from_secs(900),
             write_stall: Duration::from_secs(30),

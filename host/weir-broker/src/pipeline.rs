@@ -42,13 +42,15 @@ use weir_store::{Store, StoreError};
 
 use crate::{
     ApplyError, Broker, Drain, Limits, Metrics, RuleOptions, RuleRuntime, StoreAuthenticator,
+    activation::activations,
     broker::{Ailment, Inner, LogPublisher},
     delivery::DeliveryParts,
     ingress::Ingress,
     policy::PolicyInForce,
     presence::presence,
+    registration::Registrar,
     rules::{Floors, Head, Shared, Table},
-    services::{Calls, Services},
+    services::{Broadcaster, Calls, Services},
     session::Connections,
     shadow::ShadowParts,
 };
@@ -143,6 +145,16 @@ impl Parts {
         let epoch = log.epoch();
         let calls = Arc::new(Calls::new(epoch, limits.calls));
         let services = Services::new(&log, &clock, &metrics, &calls);
+        let registrar = Registrar::new(limits.registrations);
+        let broadcasts_changed = Arc::new(Notify::new());
+        let broadcaster = Broadcaster {
+            log: log.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            rate: limits.broadcast_messages,
+            changed: Arc::clone(&broadcasts_changed),
+        };
         let ingress = Ingress { log: log.clone(), policy: policy.clone(), limits, metrics: metrics.clone() };
         let kinds = targets(Arc::new(LogPublisher { ingress: ingress.clone() }));
 
@@ -170,8 +182,13 @@ impl Parts {
         rules_drain.spawn("services of devices", services.run(rules_drain.clone()));
 
         // Ends with the rules, after the front-ends: the last to go are told, too.
-        let (presence, reporter) = presence(log, clock.clone(), metrics);
+        let (activations, activator) = activations(store.clone(), clock.clone(), metrics.clone());
+        rules_drain.spawn("activation of devices", activator.run(rules_drain.clone()));
+        let (presence, reporter) = presence(log, clock.clone(), metrics, activations);
         rules_drain.spawn("presence", reporter.run(rules_drain.clone()));
+
+        // With the front-ends: what it appends is as new as what they do.
+        front.spawn("broadcasts", broadcaster.run(front.clone()));
 
         let authenticator = Arc::new(StoreAuthenticator::new(store.clone(), clock.clone()));
         let broker = Broker::new(Inner {
@@ -183,6 +200,8 @@ impl Parts {
             delivery,
             shadows,
             calls,
+            registrar,
+            broadcasts_changed,
             rules: runtime,
             presence,
             ailment,

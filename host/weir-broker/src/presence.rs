@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use weir_core::{DeviceId, Envelope, Protocol, Qos, Timestamp};
 use weir_log::{Clock, Log, Record};
 
-use crate::{Drain, Metrics};
+use crate::{Drain, Metrics, activation::Activations};
 
 /// News that may wait to be appended. Beyond it news is dropped and counted.
 const WAITING: usize = 65_536;
@@ -48,6 +48,7 @@ pub(crate) struct News {
 #[derive(Debug, Clone)]
 pub(crate) struct Presence {
     news: mpsc::Sender<News>,
+    activations: Activations,
     clock: Clock,
     metrics: Metrics,
 }
@@ -59,13 +60,16 @@ pub(crate) struct Reporter {
     log: Log,
 }
 
-pub(crate) fn presence(log: Log, clock: Clock, metrics: Metrics) -> (Presence, Reporter) {
+pub(crate) fn presence(log: Log, clock: Clock, metrics: Metrics, activations: Activations) -> (Presence, Reporter) {
     let (sender, receiver) = mpsc::channel(WAITING);
-    (Presence { news: sender, clock, metrics }, Reporter { news: receiver, log })
+    (Presence { news: sender, activations, clock, metrics }, Reporter { news: receiver, log })
 }
 
 impl Presence {
     pub(crate) fn tell(&self, device: &DeviceId, reason: Reason) {
+        if reason == Reason::Connected {
+            self.activations.tell(device);
+        }
         let news = News { device: device.clone(), reason, at: self.clock.now() };
         if self.news.try_send(news).is_err() {
             self.metrics.refused_for("presence", "too_much_news");

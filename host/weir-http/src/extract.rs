@@ -1,6 +1,6 @@
 //! What handlers take from a request. Whatever is wrong with it is an [`ApiError`] that names the field.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use axum::{
     body::HttpBody,
@@ -24,7 +24,7 @@ impl<T: DeserializeOwned> FromRequest<Hub> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, hub: &Hub) -> Result<Self, ApiError> {
-        let body = read(request, hub.options.limits.body, hub).await?;
+        let body = read(request, hub.options.limits.body, hub.options.limits.body_time).await?;
         parse_json(&body).map(Self)
     }
 }
@@ -37,7 +37,7 @@ impl<T: DeserializeOwned> FromRequest<Hub> for MessageBody<T> {
 
     async fn from_request(request: Request, hub: &Hub) -> Result<Self, ApiError> {
         let limit = hub.options.limits.body.max(hub.broker.limits().payload.saturating_mul(2));
-        let body = read(request, limit, hub).await?;
+        let body = read(request, limit, hub.options.limits.body_time).await?;
         parse_json(&body).map(Self)
     }
 }
@@ -49,7 +49,7 @@ impl FromRequest<Hub> for RawBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, hub: &Hub) -> Result<Self, ApiError> {
-        read(request, hub.options.limits.body, hub).await.map(Self)
+        read(request, hub.options.limits.body, hub.options.limits.body_time).await.map(Self)
     }
 }
 
@@ -89,7 +89,7 @@ impl<T: DeserializeOwned> FromRequestParts<Hub> for QueryParams<T> {
     }
 }
 
-async fn read(request: Request, limit: usize, hub: &Hub) -> Result<Bytes, ApiError> {
+pub(crate) async fn read(request: Request, limit: usize, time: Duration) -> Result<Bytes, ApiError> {
     let too_large = || ApiError::new(ErrorKind::TooLarge, format!("the body exceeds the limit of {limit} bytes"));
     let body = request.into_body();
     // A length that was announced is refused before a byte of it is read.
@@ -108,14 +108,13 @@ async fn read(request: Request, limit: usize, hub: &Hub) -> Result<Bytes, ApiErr
         }
         Ok(collected.freeze())
     };
-    let time = hub.options.limits.body_time;
     match tokio::time::timeout(time, collect).await {
         Ok(collected) => collected,
         Err(_) => Err(ApiError::invalid(format!("the body did not arrive within {} seconds", time.as_secs()))),
     }
 }
 
-fn parse_json<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
+pub(crate) fn parse_json<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
     let document: &[u8] = if body.is_empty() { b"{}" } else { body };
     match axum::Json::from_bytes(document) {
         Ok(axum::Json(value)) => Ok(value),

@@ -1,17 +1,10 @@
 //! How many connections are open and how many come in a second, in all and from one address.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
-    sync::Arc,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use weir_broker::{Bucket, Limits, Metrics, Rate};
-
-/// Origins whose connects are remembered before those that owe nothing are forgotten.
-const ORIGINS: usize = 1_024;
+use weir_broker::{Bucket, Limits, Metrics, Origins, Rate, origin};
 
 /// Counts the connections of all listeners that share it. Cloning shares the count.
 #[derive(Debug, Clone)]
@@ -34,27 +27,19 @@ struct Open {
     admitted: u64,
     by_origin: HashMap<IpAddr, usize>,
     connects: Bucket,
-    connects_by_origin: HashMap<IpAddr, Bucket>,
-    /// Origins in `connects_by_origin` at which it is looked through for those that owe nothing.
-    crowded: usize,
+    connects_by_origin: Origins,
 }
 
 impl Open {
     /// Takes a connect from the buckets, or names the limit that is reached.
     fn connect(&mut self, inner: &Inner, origin: IpAddr, now: Instant) -> Result<(), &'static str> {
-        let own = self.connects_by_origin.get(&origin).copied().unwrap_or_default();
+        let own = self.connects_by_origin.bucket(origin);
         let take = |bucket: Bucket, rate: Option<Rate>| rate.map_or(Ok(bucket), |rate| bucket.take(rate, 1, now));
         // An origin that is over its own rate takes nothing from the others.
         let own = take(own, inner.connects_per_address).map_err(|_| "connect_rate_per_address")?;
         self.connects = take(self.connects, inner.connects).map_err(|_| "connect_rate")?;
-        if inner.connects_per_address.is_none() {
-            return Ok(());
-        }
-        self.connects_by_origin.insert(origin, own);
-        // At twice what the last look left, so that the looks together cost no more than the connects.
-        if self.connects_by_origin.len() > self.crowded.max(ORIGINS) {
-            self.connects_by_origin.retain(|_, bucket| !bucket.is_full(now));
-            self.crowded = self.connects_by_origin.len().saturating_mul(2);
+        if inner.connects_per_address.is_some() {
+            self.connects_by_origin.put(origin, own, now);
         }
         Ok(())
     }
@@ -136,17 +121,9 @@ impl Drop for Place {
     }
 }
 
-/// What one peer holds: an IPv4 address, or a network of 64 bits in IPv6, where single addresses cost nothing.
-fn origin(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        v4 => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{net::Ipv4Addr, time::Duration};
+    use std::time::Duration;
 
     use super::*;
 
@@ -185,18 +162,6 @@ mod tests {
             // A place that is free again is no connect that has not been.
             assert_eq!(place.is_some(), expected, "{address} at {at} ms");
         }
-    }
-
-    #[test]
-    fn origins_that_owe_nothing_are_forgotten() {
-        let limits = Limits { connects: None, connects_per_address: Rate::new(10, 2), ..Limits::default() };
-        let (admission, start) = (Admission::new(&limits, &Metrics::default()), Instant::now());
-        for number in 0..10_000_u32 {
-            let address = Ipv4Addr::from_bits(number).into();
-            assert!(admission.admit_at(address, start + Duration::from_millis(u64::from(number))).is_some());
-        }
-        // Each owes for 100 ms, and one comes in each.
-        assert!(admission.0.open.lock().connects_by_origin.len() <= ORIGINS);
     }
 
     #[test]

@@ -34,4 +34,4 @@ mod websocket;
 pub use admission::Admission;
 pub use error::ProtocolError;
 pub use listener::{Transport, serve};
-pub use websocket::WebSocketOptions;
+pub use websocket::{HttpAnswer, HttpBody, HttpRequests, WebSocketOptions};

@@ -102,13 +102,14 @@ fn begin(
             drain.spawn("mqtt over tls connection", Box::pin(task));
         }
         Transport::WebSocket(options) => {
-            drain.spawn("websocket connection", Box::pin(begun.upgrade(stream, PeerIdentity::None, options)));
+            drain
+                .spawn("websocket connection", Box::pin(begun.upgrade((stream, address), PeerIdentity::None, options)));
         }
         Transport::SecureWebSocket(acceptor, options) => {
             let refusals = refusals.clone();
             let task = async move {
                 if let Some((stream, peer)) = begun.decrypt(stream, address, &acceptor, &refusals).await {
-                    begun.upgrade(stream, peer, options).await;
+                    begun.upgrade((stream, address), peer, options).await;
                 }
             };
             drain.spawn("secure websocket connection", Box::pin(task));
@@ -145,16 +146,12 @@ impl Begun {
     }
 
     /// The request for a WebSocket, and then the same as without one.
-    async fn upgrade<S>(self, stream: S, peer: PeerIdentity, options: Arc<WebSocketOptions>)
+    async fn upgrade<S>(self, (stream, address): (S, IpAddr), peer: PeerIdentity, options: Arc<WebSocketOptions>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         // Boxed, because the room that HTTP needs would be kept for as long as the connection lives.
-        let opened = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return,
-            opened = Box::pin(websocket::open(stream, &options, self.broker.metrics())) => opened,
-        };
+        let opened = Box::pin(websocket::open((stream, address), &options, self.broker.metrics(), &self.stop)).await;
         if let Some(stream) = opened {
             self.run(stream, peer).await;
         }

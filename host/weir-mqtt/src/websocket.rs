@@ -2,7 +2,8 @@
 //!
 //! Any path is upgraded, if the client asks for a subprotocol of MQTT ([`handshake`]). From then on the client's bytes
 //! are the payloads of binary frames, however they are cut ([`incoming`]), and what is written goes out as one binary
-//! frame a write ([`WebSocket`]). A request that is no upgrade gets an HTTP answer ([`http`]).
+//! frame a write ([`WebSocket`]). A request that is no upgrade gets an HTTP answer ([`http`]); one for a path of the HTTP
+//! gateway for devices is answered by that ([`HttpRequests`]), and the connection goes on.
 //!
 //! Architecture invariant: nothing is gathered. A frame's payload is handed on as it arrives, in the reader's own buffer,
 //! so an idle connection holds no buffer and a busy one none but a header and one control frame.
@@ -15,10 +16,27 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{error::Error, fmt, future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::{Request, Response, body::Incoming};
 
 pub(crate) use http::open;
 pub(crate) use stream::WebSocket;
+
+/// The body of an answer that is not a WebSocket's.
+pub type HttpBody = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
+
+/// An answer in the making.
+pub type HttpAnswer = Pin<Box<dyn Future<Output = Response<HttpBody>> + Send>>;
+
+/// Who answers requests to paths of its own on the ports for WebSockets. Any other path is for WebSockets.
+pub trait HttpRequests: fmt::Debug + Send + Sync {
+    fn serves(&self, path: &str) -> bool;
+
+    fn answer(&self, request: Request<Incoming>, from: IpAddr) -> HttpAnswer;
+}
 
 /// What WebSocket listeners let in.
 #[derive(Debug, Clone)]
@@ -30,4 +48,7 @@ pub struct WebSocketOptions {
     pub message: u64,
     /// Time from the connection, or from the end of the TLS handshake, to the whole request.
     pub handshake: Duration,
+    pub requests: Option<Arc<dyn HttpRequests>>,
+    /// Time from the head of such a request to its answer, and from there to the next head or the end.
+    pub request: Duration,
 }

@@ -21,6 +21,8 @@ pub struct Device {
     pub enabled: bool,
     /// Whether the devices of its product may connect at all.
     pub product_enabled: bool,
+    /// When it connected for the first time, or for the first time since that was forgotten.
+    pub activated_at: Option<Timestamp>,
     pub created_at: Timestamp,
 }
 
@@ -38,6 +40,7 @@ impl fmt::Debug for Device {
             .field("psk", &"***")
             .field("enabled", &self.enabled)
             .field("product_enabled", &self.product_enabled)
+            .field("activated_at", &self.activated_at)
             .field("created_at", &self.created_at)
             .finish()
     }
@@ -49,10 +52,11 @@ struct Sealed {
     psk: Vec<u8>,
     enabled: bool,
     product_enabled: bool,
+    activated_at: Option<i64>,
     created_at: Timestamp,
 }
 
-const SELECT: &str = "SELECT product, device, psk, devices.enabled, products.enabled, devices.created_at
+const SELECT: &str = "SELECT product, device, psk, devices.enabled, products.enabled, activated_at, devices.created_at
      FROM devices JOIN products ON products.id = devices.product";
 
 impl Store {
@@ -68,10 +72,11 @@ impl Store {
                 return Err(StoreError::TooLarge { what: "a device key", size: psk.len(), limit: MAX_PSK_BYTES });
             }
             Some(psk) => psk,
-            None => credential::random::<PSK_BYTES>()?.to_vec(),
+            None => random_psk()?,
         };
         let sealed = self.vault().seal(&psk_name(id), &psk)?;
-        let mut device = Device { id: id.clone(), psk, enabled: true, product_enabled: true, created_at: now };
+        let mut device =
+            Device { id: id.clone(), psk, enabled: true, product_enabled: true, activated_at: None, created_at: now };
         self.write(move |connection| {
             let mut find = connection.prepare_cached("SELECT enabled FROM products WHERE id = ?1")?;
             let Some(product_enabled) = find.query_row([device.id.product.as_str()], |row| row.get(0)).optional()?
@@ -141,6 +146,30 @@ impl Store {
         .await
     }
 
+    /// Devices have connected. For those that had before, or are gone, nothing changes.
+    pub async fn activate_devices(&self, ids: Vec<DeviceId>, now: Timestamp) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let mut update = connection.prepare_cached(
+                "UPDATE devices SET activated_at = ?3 WHERE product = ?1 AND device = ?2 AND activated_at IS NULL",
+            )?;
+            for id in &ids {
+                update.execute(params![id.product.as_str(), id.device.as_str(), now.0])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets that a device has connected.
+    pub async fn deactivate_device(&self, id: &DeviceId) -> Result<(), StoreError> {
+        self.change_device(id, |id, connection| {
+            connection
+                .prepare_cached("UPDATE devices SET activated_at = NULL WHERE product = ?1 AND device = ?2")?
+                .execute([id.product.as_str(), id.device.as_str()])
+        })
+        .await
+    }
+
     async fn change_device(
         &self,
         id: &DeviceId,
@@ -155,21 +184,27 @@ impl Store {
     }
 }
 
+pub(crate) fn random_psk() -> Result<Vec<u8>, StoreError> {
+    Ok(credential::random::<PSK_BYTES>()?.to_vec())
+}
+
 fn sealed(row: &Row<'_>) -> rusqlite::Result<Sealed> {
     Ok(Sealed {
         id: DeviceId { product: row::parsed(row, 0)?, device: row::parsed(row, 1)? },
         psk: row.get(2)?,
         enabled: row.get(3)?,
         product_enabled: row.get(4)?,
-        created_at: row::timestamp(row, 5)?,
+        activated_at: row.get(5)?,
+        created_at: row::timestamp(row, 6)?,
     })
 }
 
 fn unseal(vault: &Vault, sealed: Sealed) -> Result<Device, StoreError> {
-    let Sealed { id, psk, enabled, product_enabled, created_at } = sealed;
-    Ok(Device { psk: vault.unseal(&psk_name(&id), &psk)?, id, enabled, product_enabled, created_at })
+    let Sealed { id, psk, enabled, product_enabled, activated_at, created_at } = sealed;
+    let (psk, activated_at) = (vault.unseal(&psk_name(&id), &psk)?, activated_at.map(Timestamp));
+    Ok(Device { id, psk, enabled, product_enabled, activated_at, created_at })
 }
 
-fn psk_name(id: &DeviceId) -> String {
+pub(crate) fn psk_name(id: &DeviceId) -> String {
     format!("psk {id}")
 }

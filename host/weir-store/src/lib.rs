@@ -1,5 +1,5 @@
-//! What the hub knows beside the log: products, devices, tokens, certificates, keys, rules, sinks, secrets, shadows, and
-//! how far each reader of the log has come. One SQLite database in the data folder.
+//! What the hub knows beside the log: products, devices, tokens, certificates, keys, rules, sinks, secrets, shadows,
+//! registrations, broadcasts, and how far each reader of the log has come. One SQLite database in the data folder.
 //!
 //! Promises: a write that was answered is on disk; a write happens whole or not at all; a format newer than this build
 //! is refused by name; secrets and device keys are encrypted, tokens and keys are kept as hashes only.
@@ -8,6 +8,7 @@
 //! Absent: who may do what (`weir_core::Policy` says), what a rule's text means, and the clock: callers pass the time.
 
 mod authorities;
+mod broadcasts;
 mod certificates;
 mod credential;
 mod dead_letters;
@@ -18,6 +19,7 @@ mod keys;
 mod migrate;
 mod products;
 mod progress;
+mod registrations;
 mod row;
 mod rules;
 mod secrets;
@@ -34,6 +36,7 @@ mod writer;
 mod tests;
 
 pub use authorities::{AUTHORITIES, AUTHORITIES_PER_PRODUCT, AuthorityRow};
+pub use broadcasts::{Broadcast, BroadcastId, BroadcastState, BroadcastStep, NewBroadcast};
 pub use certificates::{
     CERTIFICATES_PER_DEVICE, CertificateName, CertificateRow, IssuedRow, PINS_PER_DEVICE, REVOCATIONS,
 };
@@ -44,6 +47,7 @@ pub use error::{OpenError, StoreError};
 pub use keys::{KeyRow, Role};
 pub use products::{NewProduct, Product};
 pub use progress::{ActionLedger, ActionProgress, ERROR_ACTION, Progress, SavedProgress};
+pub use registrations::{Registration, RegistrationChange, RegistrationCredential, RegistrationMode, SecretChange};
 pub use rules::{NewRule, RuleRow, RuleVersion};
 pub use secrets::SecretRow;
 pub use shadows::{ShadowRow, ShadowStep};

@@ -3,7 +3,10 @@
 use std::str::FromStr;
 
 use rusqlite::{Error, Row, types::Type};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IntoDeserializer, value::StrDeserializer},
+};
 use weir_core::{Fingerprint, Offset, Timestamp};
 
 use crate::StoreError;
@@ -19,6 +22,12 @@ where
 pub(crate) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     serde_json::from_str(text(row, column)?)
         .map_err(|error| Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+}
+
+/// One of a closed list of words.
+pub(crate) fn word<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let word: StrDeserializer<'_, serde::de::value::Error> = text(row, column)?.into_deserializer();
+    T::deserialize(word).map_err(|error| Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
 }
 
 pub(crate) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {

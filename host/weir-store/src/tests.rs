@@ -1,8 +1,10 @@
 //! The store through its public interface, on real files.
 
+mod broadcasts;
 mod certificates;
 mod opening;
 mod progress;
+mod registrations;
 mod resources;
 mod shadows;
 mod writing;

@@ -43,6 +43,12 @@ pub async fn delete(broker: &Broker, id: &DeviceId) -> Result<(), AdminError> {
     .await
 }
 
+/// Forgets that a device has connected, so that it may register again. Its key stays the same.
+pub async fn reset(broker: &Broker, id: &DeviceId) -> Result<Device, AdminError> {
+    broker.store().deactivate_device(id).await?;
+    get(broker, id)
+}
+
 /// Lets a device connect, or forbids it and ends its session.
 pub async fn set_enabled(broker: &Broker, id: &DeviceId, enabled: bool) -> Result<Device, AdminError> {
     completed(broker, "device enabled or disabled", |broker| {

@@ -1,7 +1,8 @@
-//! Services that devices talk to and that keep nothing: the time, and the answers to calls.
+//! Services that devices talk to: the time, the answers to calls, and broadcasts.
 //!
-//! They read the log from the start of the process on. Whoever was not answered before the hub ended asks again.
+//! The first two keep nothing. They read the log from the start of the process on. Whoever was not answered before the hub ended asks again.
 
+mod broadcast;
 mod call;
 mod time;
 
@@ -10,6 +11,8 @@ use std::sync::Arc;
 use weir_core::{Envelope, Protocol, Qos};
 use weir_log::{Clock, Frame, Log, ReadError, Reader, Record};
 
+pub use self::broadcast::BroadcastError;
+pub(crate) use self::broadcast::Broadcaster;
 pub(crate) use self::call::Calls;
 pub use self::call::{CallAnswer, CallError};
 use crate::{Drain, metrics::Metrics};

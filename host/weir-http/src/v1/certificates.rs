@@ -3,7 +3,7 @@
 //!
 //! A certificate is good until it expires or is revoked. Disabling or deleting its device takes its use away too.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Json,
@@ -13,10 +13,10 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use weir_broker::admin::{
-    certificates::{self, CertificateName, CertificateRow, IssuedRow},
+    certificates::{self, CertificateName, CertificateRow},
     devices,
 };
-use weir_core::{DeviceId, DeviceName, ErrorKind, Fingerprint, ProductId, Serial, Timestamp};
+use weir_core::{DeviceId, DeviceName, Fingerprint, ProductId, Serial, Timestamp};
 
 use super::List;
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     access::Access,
     error::ApiError,
     extract::{JsonBody, PathParams, QueryParams},
+    issue::issue,
     router::{Hub, Route},
 };
 
@@ -104,20 +105,8 @@ async fn create(
         return Err(ApiError::invalid("expires_in must be at least one second"));
     }
     devices::get(&hub.broker, &device)?;
-    let authority = Arc::clone(&hub.options.authority);
     let life = expires_in.map(Duration::from_secs);
-    let named = device.clone();
-    let issued = tokio::task::spawn_blocking(move || authority.issue(&named, life)).await;
-    let failed = |error: String| ApiError::new(ErrorKind::Internal, format!("the certificate was not made: {error}"));
-    let issued = issued.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
-    let record = IssuedRow {
-        device,
-        fingerprint: issued.fingerprint,
-        serial: issued.serial.clone(),
-        expires_at: issued.expires_at,
-        created_at: hub.broker.clock().now(),
-    };
-    certificates::record(&hub.broker, record).await?;
+    let issued = issue(&hub.broker, &hub.options.authority, &device, life).await?;
     Ok((StatusCode::CREATED, Json(issued)))
 }
 

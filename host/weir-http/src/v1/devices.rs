@@ -42,7 +42,9 @@ struct Create {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Change {
-    enabled: bool,
+    enabled: Option<bool>,
+    /// Only `false`, which lets it register again: that it has connected is the hub's to see.
+    activated: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +66,8 @@ struct Shown {
     enabled: bool,
     /// Whether the devices of its product may connect at all.
     product_enabled: bool,
+    /// When it connected for the first time; from then on it cannot register.
+    activated_at: Option<Timestamp>,
     created_at: Timestamp,
 }
 
@@ -101,6 +105,7 @@ impl Shown {
             psk: None,
             enabled: device.enabled,
             product_enabled: device.product_enabled,
+            activated_at: device.activated_at,
             created_at: device.created_at,
         }
     }
@@ -144,8 +149,17 @@ async fn remove(State(hub): State<Hub>, PathParams(id): PathParams<DeviceId>) ->
 async fn change(
     State(hub): State<Hub>,
     PathParams(id): PathParams<DeviceId>,
-    JsonBody(Change { enabled }): JsonBody<Change>,
+    JsonBody(Change { enabled, activated }): JsonBody<Change>,
 ) -> Result<Json<Shown>, ApiError> {
-    let device = devices::set_enabled(&hub.broker, &id, enabled).await?;
+    let mut changed = None;
+    match activated {
+        Some(true) => return Err(ApiError::invalid("activated: a device becomes so by connecting")),
+        Some(false) => changed = Some(devices::reset(&hub.broker, &id).await?),
+        None => {}
+    }
+    if let Some(enabled) = enabled {
+        changed = Some(devices::set_enabled(&hub.broker, &id, enabled).await?);
+    }
+    let device = changed.ok_or_else(|| ApiError::invalid("give enabled or activated"))?;
     Ok(Json(Shown::listed(device)))
 }

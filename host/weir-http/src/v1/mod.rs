@@ -3,6 +3,7 @@
 //! Times are milliseconds since 1970, offsets decimal numbers; a list is `{"items":[…],"total":n}`.
 
 mod authorities;
+mod broadcasts;
 mod call;
 mod certificates;
 mod dead_letters;
@@ -12,6 +13,7 @@ mod pins;
 mod products;
 mod publish;
 mod query;
+mod registrations;
 mod rules;
 mod secrets;
 mod shadows;
@@ -28,6 +30,7 @@ use crate::router::Route;
 pub(crate) fn routes() -> Vec<Route> {
     [
         products::routes(),
+        registrations::routes(),
         topics::routes(),
         devices::routes(),
         tokens::routes(),
@@ -42,6 +45,7 @@ pub(crate) fn routes() -> Vec<Route> {
         query::routes(),
         shadows::routes(),
         call::routes(),
+        broadcasts::routes(),
         tail::routes(),
         publish::routes(),
         status::routes(),

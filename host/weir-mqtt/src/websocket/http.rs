@@ -2,11 +2,17 @@
 
 use std::{
     convert::Infallible,
-    future::{poll_fn, ready},
-    sync::atomic::{AtomicBool, Ordering},
+    future::{Future, poll_fn, ready},
+    net::IpAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use http_body_util::BodyExt;
 use hyper::{
     Request, Response, StatusCode,
     body::Incoming,
@@ -15,14 +21,16 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use weir_broker::Metrics;
 
 use super::{
-    WebSocket, WebSocketOptions,
+    HttpBody, WebSocket, WebSocketOptions,
     handshake::{Accepted, Refusal, judge},
 };
 
@@ -33,41 +41,91 @@ const HEAD_BYTES: usize = 16 * 1024;
 const PARTING: Duration = Duration::from_secs(1);
 const PARTING_BYTES: u64 = 64 * 1024;
 
+/// How far a connection is, for whoever watches over its time.
+struct Progress {
+    /// When it must be further.
+    deadline: Mutex<Instant>,
+    upgraded: AtomicBool,
+    /// A request that is no upgrade is being answered.
+    answering: AtomicBool,
+}
+
+impl Progress {
+    fn answers(&self, answering: bool, time: Duration) {
+        self.answering.store(answering, Ordering::Relaxed);
+        *self.deadline.lock() = Instant::now() + time;
+    }
+}
+
 /// Serves HTTP until a request is upgraded. `None`, counted, if none was. Boxed, because each future that hands a stream
-/// on has room for it of its own.
-pub(crate) async fn open<S>(stream: S, options: &WebSocketOptions, metrics: &Metrics) -> Option<Box<WebSocket<S>>>
+/// on has room for it of its own. When `stop` is cancelled, a request that is being answered still has its answer.
+pub(crate) async fn open<S>(
+    (stream, address): (S, IpAddr),
+    options: &WebSocketOptions,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> Option<Box<WebSocket<S>>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let upgraded = AtomicBool::new(false);
+    let progress = Arc::new(Progress {
+        deadline: Mutex::new(Instant::now() + options.handshake),
+        upgraded: AtomicBool::new(false),
+        answering: AtomicBool::new(false),
+    });
     let service = service_fn(|request: Request<Incoming>| {
-        let judged = judge(&request, options);
-        upgraded.store(judged.is_ok(), Ordering::Relaxed);
-        // Here is the place of a router for other requests than upgrades.
-        ready(Ok::<_, Infallible>(match judged {
+        let judged = match options.requests.as_ref().filter(|others| others.serves(request.uri().path())) {
+            Some(others) => {
+                let (progress, time) = (Arc::clone(&progress), options.request);
+                progress.answers(true, time);
+                let answer = others.answer(request, address);
+                return Box::pin(async move {
+                    let answer = answer.await;
+                    progress.answers(false, time);
+                    Ok::<_, Infallible>(answer)
+                }) as Pin<Box<dyn Future<Output = _> + Send>>;
+            }
+            None => judge(&request, options),
+        };
+        progress.upgraded.store(judged.is_ok(), Ordering::Relaxed);
+        Box::pin(ready(Ok(match judged {
             Ok(accepted) => switching(&accepted),
             Err(refusal) => {
                 metrics.refused_for("websocket_upgrade", refusal.reason());
                 refused(refusal)
             }
-        }))
+        })))
     });
     let mut connection = http1::Builder::new().max_buf_size(HEAD_BYTES).serve_connection(TokioIo::new(stream), service);
-    match timeout(options.handshake, poll_fn(|cx| connection.poll_without_shutdown(cx))).await {
-        Ok(Ok(())) => {}
+    let mut stopping = false;
+    let ended = loop {
+        let deadline = *progress.deadline.lock();
+        tokio::select! {
+            biased;
+            () = stop.cancelled(), if !stopping => {
+                if !progress.answering.load(Ordering::Relaxed) {
+                    return None;
+                }
+                stopping = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended,
+            () = sleep_until(deadline) => {
+                if *progress.deadline.lock() <= deadline {
+                    metrics.refused_for("websocket_upgrade", "handshake_timeout");
+                    return None;
+                }
+            }
+        }
+    };
+    if let Err(error) = ended {
         // Hyper has answered what is no HTTP.
-        Ok(Err(error)) => {
-            metrics.refused_for("websocket_upgrade", "http");
-            tracing::debug!(%error, "a websocket's handshake broke off");
-        }
-        Err(_elapsed) => {
-            metrics.refused_for("websocket_upgrade", "handshake_timeout");
-            return None;
-        }
+        metrics.refused_for("websocket_upgrade", "http");
+        tracing::debug!(%error, "a request for a websocket broke off");
     }
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
-    if upgraded.load(Ordering::Relaxed) {
+    if progress.upgraded.load(Ordering::Relaxed) {
         return Some(Box::new(WebSocket::new(stream, &parts.read_buf, options.message, metrics.clone())));
     }
     let part = async {
@@ -81,8 +139,8 @@ where
     None
 }
 
-fn switching(accepted: &Accepted) -> Response<String> {
-    let mut response = Response::new(String::new());
+fn switching(accepted: &Accepted) -> Response<HttpBody> {
+    let mut response = Response::new(body(String::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -95,8 +153,8 @@ fn switching(accepted: &Accepted) -> Response<String> {
     response
 }
 
-fn refused(refusal: Refusal) -> Response<String> {
-    let mut response = Response::new(format!("{refusal}\n"));
+fn refused(refusal: Refusal) -> Response<HttpBody> {
+    let mut response = Response::new(body(format!("{refusal}\n")));
     *response.status_mut() = refusal.status();
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -107,4 +165,8 @@ fn refused(refusal: Refusal) -> Response<String> {
         headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     }
     response
+}
+
+fn body(text: String) -> HttpBody {
+    text.map_err(|never| match never {}).boxed_unsync()
 }

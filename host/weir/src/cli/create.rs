@@ -188,7 +188,7 @@ async fn post_device(id: &DeviceId, hub: &Hub) -> Result<Value, Failure> {
 }
 
 /// The whole of standard input, less one newline at its end.
-fn read_secret(input: impl Read) -> Result<Vec<u8>, Failure> {
+pub(super) fn read_secret(input: impl Read) -> Result<Vec<u8>, Failure> {
     let mut value = Vec::new();
     input
         .take(MAX_SECRET + 1)

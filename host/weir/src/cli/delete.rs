@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use weir_core::{KeyName, ProductId, RuleName, SecretName, SinkName, TopicSuffix};
 
 use super::{
-    certificate,
+    broadcast, certificate,
     device::DeviceArgs,
     failure::Failure,
     hub::Hub,
@@ -42,6 +42,9 @@ pub(crate) enum What {
         #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
         version: u64,
     },
+    /// Cancel a broadcast that runs: devices that do not have it yet do not get it
+    #[command(alias = "broadcasts")]
+    Broadcast { product: ProductId, id: i64 },
     /// Revoke certificates for ever, each by its SHA-256 fingerprint or, if the hub issued it, by its serial number
     #[command(alias = "certificates")]
     Certificate {
@@ -84,6 +87,7 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
         What::Secret { name } => delete(hub, out, "secret", "secrets", name.as_str()).await,
         What::Rule { name } => delete(hub, out, "rule", "rules", name.as_str()).await,
         What::Sink { name } => delete(hub, out, "sink", "sinks", name.as_str()).await,
+        What::Broadcast { product, id } => broadcast::cancel(&product, id, hub, out).await,
         What::Certificate { names } => certificate::revoke(&names, hub, out).await,
         What::Pin { args } => pin::delete(&args, hub, out).await,
         What::Authority { product, fingerprint } => {

@@ -4,18 +4,28 @@ use serde_json::Value;
 use weir_core::{ProductId, RuleName, SinkName};
 
 use super::{
+    broadcast,
     device::DeviceArgs,
     failure::Failure,
     hub::Hub,
     output::Output,
+    registration,
     shadow::{self, Which},
 };
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum What {
-    /// A product: its schema, its topic classes, and whether its devices may connect
+    /// A product: its schema, its topic classes, and whether its devices may connect and register
     #[command(alias = "products")]
-    Product { id: ProductId },
+    Product {
+        id: ProductId,
+        /// Show the secret by which its devices register
+        #[arg(long)]
+        show_secrets: bool,
+    },
+    /// A broadcast, and how far it has come
+    #[command(alias = "broadcasts")]
+    Broadcast { product: ProductId, id: i64 },
     /// An authority of a product
     #[command(alias = "authorities")]
     Authority { product: ProductId, fingerprint: String },
@@ -47,7 +57,15 @@ pub(crate) enum What {
 
 pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failure> {
     let thing = match what {
-        What::Product { id } => get(hub, "products", id.as_str()).await?,
+        What::Product { id, show_secrets } => {
+            let mut product = get(hub, "products", id.as_str()).await?;
+            let registration = registration::of(&id, show_secrets, hub).await?;
+            if let (Some(product), Some(registration)) = (product.as_object_mut(), registration) {
+                product.insert("registration".to_owned(), registration);
+            }
+            product
+        }
+        What::Broadcast { product, id } => broadcast::describe(&product, id, hub).await?,
         What::Authority { product, fingerprint } => hub
             .get(&["products", product.as_str(), "authorities", &fingerprint])
             .await

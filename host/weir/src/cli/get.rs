@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use weir_core::{DeviceId, ProductId, RuleName};
 
 use super::{
+    broadcast,
     device::DeviceArgs,
     failure::Failure,
     hub::Hub,
@@ -41,6 +42,9 @@ pub(crate) enum What {
         #[command(flatten)]
         device: DeviceArgs,
     },
+    /// Broadcasts to a product that run, and the last that have ended
+    #[command(visible_alias = "broadcast")]
+    Broadcasts { product: ProductId },
     /// Rules, and how far their actions are
     #[command(visible_alias = "rule")]
     Rules,
@@ -138,6 +142,7 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
             out.list(&list, &columns, "no topic classes")
         }
         What::Shadows { device } => shadow::list(&device.id()?, hub, out).await,
+        What::Broadcasts { product } => broadcast::list(&product, hub, out).await,
         What::Rules => {
             let columns: [Column; 8] = [
                 ("NAME", |rule| text(rule, "name")),

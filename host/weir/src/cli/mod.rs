@@ -4,6 +4,7 @@
 
 mod apply;
 mod authority;
+mod broadcast;
 mod call;
 mod certificate;
 mod completion;
@@ -18,8 +19,10 @@ pub(crate) mod hub;
 mod mqtt;
 pub(crate) mod output;
 mod pin;
+mod progress;
 mod publish;
 mod query;
+mod registration;
 mod replay;
 mod set;
 mod shadow;
@@ -63,18 +66,18 @@ enum Command {
     Device(device::What),
     /// Upload a file of rules and sinks; what is unchanged stays as it is
     Apply(apply::Args),
-    /// Change a shadow
+    /// Change a shadow, whether a product's devices may register, or whether a device may again
     #[command(subcommand)]
     Set(set::What),
-    /// List products, topic classes, devices, shadows, certificates, authorities, rules, sinks, keys, secrets or dead
-    /// letters, or print the hub's CA
+    /// List products, topic classes, devices, shadows, broadcasts, certificates, authorities, rules, sinks, keys, secrets or
+    /// dead letters, or print the hub's CA
     #[command(subcommand)]
     Get(get::What),
-    /// Show one product, device, shadow, authority, rule, sink or dead letter with everything known of it
+    /// Show one product, device, shadow, broadcast, authority, rule, sink or dead letter with everything known of it
     #[command(subcommand)]
     Describe(describe::What),
-    /// Delete a product, topic class, device, token, shadow, pin, authority, key, secret, rule, sink or dead letter, or
-    /// revoke a certificate
+    /// Delete a product, topic class, device, token, shadow, pin, authority, key, secret, rule, sink or dead letter, revoke a
+    /// certificate, or cancel a broadcast
     #[command(subcommand)]
     Delete(delete::What),
     /// Let a rule run, or a device or a product's devices connect, again
@@ -88,6 +91,8 @@ enum Command {
     Replay(replay::What),
     /// Send a device something and wait for its answer
     Call(call::Args),
+    /// Send every device of a product something
+    Broadcast(broadcast::Args),
     /// Publish a message by MQTT, as a device or an application
     Pub(publish::Args),
     /// Subscribe by MQTT, as a device or an application, and print what comes
@@ -126,6 +131,7 @@ fn run(command: Command, target: &Target, out: Output) -> Result<(), Failure> {
         Command::Apply(args) => wait(apply::run(args, &target.hub()?, out)),
         Command::Set(what) => wait(set::run(what, &target.hub()?, out)),
         Command::Call(args) => wait(call::run(args, &target.hub()?, out)),
+        Command::Broadcast(args) => wait(broadcast::run(args, &target.hub()?, out)),
         Command::Get(what) => wait(get::run(what, &target.hub()?, out)),
         Command::Describe(what) => wait(describe::run(what, &target.hub()?, out)),
         Command::Delete(what) => wait(delete::run(what, &target.hub()?, out)),
@@ -186,6 +192,15 @@ mod tests {
             "weir delete shadow A1B2C3D4E5 dev --version 3",
             "weir call A1B2C3D4E5 dev on? --timeout 5s",
             "weir call A1B2C3D4E5/dev on?",
+            "weir broadcast A1B2C3D4E5 on? --qos 0 --no-wait",
+            "weir get broadcasts A1B2C3D4E5",
+            "weir describe broadcast A1B2C3D4E5 1",
+            "weir delete broadcast A1B2C3D4E5 1",
+            "weir set product A1B2C3D4E5 --registration any --limit 9 --new-secret",
+            "weir set product A1B2C3D4E5 --credential certificate",
+            "weir set product A1B2C3D4E5 --registration existing --read-secret",
+            "weir set device A1B2C3D4E5 dev --may-register",
+            "weir describe product A1B2C3D4E5 --show-secrets",
             "weir get certificates A1B2C3D4E5",
             "weir get certificates A1B2C3D4E5 dev",
             "weir create authority A1B2C3D4E5 --certificate ca.pem --proof proof.pem",
@@ -216,6 +231,10 @@ mod tests {
             "weir set shadow A1B2C3D4E5 dev --desired {",
             "weir set shadow A1B2C3D4E5 dev --desired 1",
             "weir call A1B2C3D4E5/dev",
+            "weir broadcast A1B2C3D4E5",
+            "weir set product A1B2C3D4E5",
+            "weir set product A1B2C3D4E5 --new-secret --read-secret",
+            "weir set device A1B2C3D4E5/dev",
             "weir bench --qos 3",
             "weir bench connections --psk --tls",
             "weir create device A1B2C3D4E5/d --out d",

@@ -25,12 +25,15 @@ pub(crate) use values::parse_duration;
 /// The settings, commented.
 pub(crate) const DEFAULTS: &str = include_str!("default.toml");
 
-/// Rates of `limits`, and how much may come at once at each.
-const RATES: [(&str, &str); 4] = [
+/// Rates, and how much may come at once at each.
+const RATES: [(&str, &str); 7] = [
     ("limits.connects_per_second", "limits.connect_burst"),
     ("limits.connects_per_second_per_address", "limits.connect_burst_per_address"),
     ("limits.device_messages_per_second", "limits.device_messages_burst"),
     ("limits.device_bytes_per_second", "limits.device_bytes_burst"),
+    ("limits.broadcast_messages_per_second", "limits.broadcast_messages_burst"),
+    ("limits.registrations_per_second", "limits.registration_burst"),
+    ("gateway.requests_per_second_per_address", "gateway.request_burst_per_address"),
 ];
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -40,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) listen: Listen,
     pub(crate) tls: Tls,
     pub(crate) websocket: WebSocket,
+    pub(crate) gateway: Gateway,
     pub(crate) admin: Admin,
     pub(crate) logging: Logging,
     pub(crate) log: Log,
@@ -95,6 +99,19 @@ pub(crate) struct WebSocket {
     pub(crate) origins: Vec<String>,
     #[serde(deserialize_with = "values::size")]
     pub(crate) message_bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Gateway {
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) body_bytes: usize,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) body_timeout: Duration,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) request_timeout: Duration,
+    pub(crate) requests_per_second_per_address: u64,
+    pub(crate) request_burst_per_address: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -200,6 +217,13 @@ pub(crate) struct Limits {
     #[serde(deserialize_with = "values::memory")]
     pub(crate) shadow_cache_bytes: usize,
     pub(crate) calls: usize,
+    pub(crate) broadcasts: u32,
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) broadcast_bytes: usize,
+    pub(crate) broadcast_messages_per_second: u64,
+    pub(crate) broadcast_messages_burst: u64,
+    pub(crate) registrations_per_second: u64,
+    pub(crate) registration_burst: u64,
     #[serde(deserialize_with = "values::duration")]
     pub(crate) handshake_timeout: Duration,
     #[serde(deserialize_with = "values::duration")]
@@ -316,6 +340,9 @@ impl Config {
             (limits.connects_per_second_per_address, limits.connect_burst_per_address),
             (limits.device_messages_per_second, limits.device_messages_burst),
             (limits.device_bytes_per_second, limits.device_bytes_burst),
+            (limits.broadcast_messages_per_second, limits.broadcast_messages_burst),
+            (limits.registrations_per_second, limits.registration_burst),
+            (self.gateway.requests_per_second_per_address, self.gateway.request_burst_per_address),
         ];
         match RATES.iter().zip(given).find(|(_, (rate, burst))| *rate > 0 && *burst == 0) {
             None => Ok(()),

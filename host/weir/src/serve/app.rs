@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_broker::{Drain, Parts, Running};
-use weir_http::{Endpoint, HttpOptions};
+use weir_http::{Endpoint, Gateway, HttpOptions};
 use weir_log::{Clock, Log, storage::fs::Folder};
 use weir_mqtt::{Admission, Transport};
 use weir_store::Store;
@@ -84,6 +84,7 @@ impl App {
             version: VERSION,
             limits: config.http_limits(),
         };
+        let gateway = Gateway::new(running.broker.clone(), tls.authority(), config.gateway_limits());
         let Listeners { mqtt, mqtts, ws, wss, http } = listeners;
         front.spawn("management", weir_http::serve(http, running.broker.clone(), options, front.clone()));
         let admission = Admission::new(running.broker.limits(), running.broker.metrics());
@@ -91,7 +92,7 @@ impl App {
             weir_mqtt::serve(listener, transport, admission.clone(), running.broker.clone(), front.clone())
         };
         front.spawn("mqtt", serve(mqtt, Transport::Plain));
-        let options = Arc::new(config.websocket_options());
+        let options = Arc::new(config.websocket_options(gateway));
         front.spawn("websocket", serve(ws, Transport::WebSocket(Arc::clone(&options))));
         if let Some(mqtts) = mqtts {
             front.spawn("mqtt over tls", serve(mqtts, Transport::Tls(acceptor.clone())));

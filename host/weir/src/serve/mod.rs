@@ -6,6 +6,7 @@ mod administrator;
 mod app;
 mod banner;
 mod engines;
+mod gateway;
 mod listeners;
 mod logging;
 mod memory;

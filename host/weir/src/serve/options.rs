@@ -1,12 +1,15 @@
 //! Settings as the parts of the hub want them.
 
+use std::sync::Arc;
+
 use weir_broker::{Limits, Rate, RuleOptions};
-use weir_http::HttpLimits;
+use weir_http::{Gateway, GatewayLimits, HttpLimits};
 use weir_lake::QueryOptions;
 use weir_log::{LogOptions, SyncPolicy};
 use weir_mqtt::WebSocketOptions;
 use weir_store::StoreOptions;
 
+use super::gateway::OnWebSocketPorts;
 use crate::config::{self, Config};
 
 impl Config {
@@ -56,17 +59,33 @@ impl Config {
             shadow_names: limits.shadow_names,
             shadow_cache: limits.shadow_cache_bytes,
             calls: limits.calls,
+            broadcasts: limits.broadcasts,
+            broadcast_bytes: limits.broadcast_bytes.min(limits.payload_bytes),
+            broadcast_messages: Rate::new(limits.broadcast_messages_per_second, limits.broadcast_messages_burst),
+            registrations: Rate::new(limits.registrations_per_second, limits.registration_burst),
             handshake: limits.handshake_timeout,
             keep_alive: limits.keep_alive,
             write_stall: limits.write_stall,
         }
     }
 
-    pub(super) fn websocket_options(&self) -> WebSocketOptions {
+    pub(super) fn gateway_limits(&self) -> GatewayLimits {
+        let gateway = &self.gateway;
+        let (rate, burst) = (gateway.requests_per_second_per_address, gateway.request_burst_per_address);
+        GatewayLimits {
+            body: gateway.body_bytes,
+            body_time: gateway.body_timeout,
+            requests_per_address: Rate::new(rate, burst),
+        }
+    }
+
+    pub(super) fn websocket_options(&self, gateway: Gateway) -> WebSocketOptions {
         WebSocketOptions {
             origins: self.websocket.origins.clone(),
             message: self.websocket.message_bytes,
             handshake: self.limits.handshake_timeout,
+            requests: Some(Arc::new(OnWebSocketPorts(gateway))),
+            request: self.gateway.request_timeout,
         }
     }
 

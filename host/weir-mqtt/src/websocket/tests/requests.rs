@@ -1,7 +1,11 @@
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use hyper::{Request, header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio_util::sync::CancellationToken;
 use weir_broker::Metrics;
 
 use super::{BINARY, FINAL, LIMIT, frame};
@@ -10,6 +14,8 @@ use crate::websocket::{
     handshake::{Refusal, judge},
     open,
 };
+
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The example of RFC 6455 §1.3, for MQTT.
 const UPGRADE: [(&str, &str); 6] = [
@@ -23,7 +29,13 @@ const UPGRADE: [(&str, &str); 6] = [
 
 fn options(origins: &[&str]) -> WebSocketOptions {
     let origins = origins.iter().map(|origin| (*origin).to_owned()).collect();
-    WebSocketOptions { origins, message: LIMIT, handshake: Duration::from_secs(10) }
+    WebSocketOptions {
+        origins,
+        message: LIMIT,
+        handshake: Duration::from_secs(10),
+        requests: None,
+        request: Duration::from_secs(30),
+    }
 }
 
 /// What becomes of an upgrade with another header, or without it where the value is empty.
@@ -72,7 +84,7 @@ fn pages_of_listed_origins_may_connect_and_clients_that_are_no_browsers() {
 async fn ask(request: &str, behind: &[u8]) -> (String, Option<Vec<u8>>) {
     let (near, mut far) = duplex(64 * 1024);
     let hub = async {
-        let mut stream = open(near, &options(&[]), &Metrics::default()).await?;
+        let mut stream = open((near, LOCAL), &options(&[]), &Metrics::default(), &CancellationToken::new()).await?;
         let mut read = vec![0; 4];
         stream.read_exact(&mut read).await.unwrap();
         Some(read)
