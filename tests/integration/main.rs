@@ -9,6 +9,7 @@ mod harness;
 
 mod applications;
 mod authentication;
+mod broadcast;
 mod chaos;
 mod conformance;
 mod errors;
@@ -18,6 +19,7 @@ mod kills;
 mod outage;
 mod policy;
 mod powerloss;
+mod registration;
 mod rejection;
 mod republish;
 mod shadows;

@@ -20,9 +20,9 @@ class Device:
     def __init__(self, options):
         def redirected(host, port, *rest, **more):
             self.asked_for = [host, port]
-            return look_up("127.0.0.1", options["port"], *rest, **more)
+            return look_up("127.0.0.1", self.port, *rest, **more)
 
-        self.asked_for = None
+        self.asked_for, self.port = None, options["port"]
         socket.getaddrinfo = redirected
         self.events, self.messages = queue.Queue(), queue.Queue()
         self.hub = QcloudHub(options["file"], tls=options["tls"], useWebsocket=options["websocket"]).hub
@@ -47,7 +47,12 @@ class Device:
             if event == "failed":
                 raise RuntimeError(value)
 
-    def connect(self, _command):
+    def register(self, _command):
+        code, told = self.hub.dynregDevice()
+        return {"code": code, "told": told, "asked_for": self.asked_for}
+
+    def connect(self, command):
+        self.port = command["port"]
         self.hub.connect()
         return {"code": self.wait_for("connected"), "asked_for": self.asked_for}
 
@@ -107,6 +112,11 @@ class Device:
         self.hub.rrpcInit(*who, called)
         return {"codes": [self.wait_for("subscribed")]}
 
+    def broadcast_init(self, command):
+        who = (command["product"], command["device"])
+        self.hub.broadcastInit(*who, lambda *message: self.messages.put(message[:3]))
+        return {"codes": [self.wait_for("subscribed")]}
+
     def time(self, _command):
         return {"time": self.hub.getNtpAccurateTime()}
 
@@ -119,7 +129,7 @@ device = None
 for line in sys.stdin:
     command = json.loads(line)
     try:
-        if command["do"] == "connect":
+        if command["do"] == "register" or (command["do"] == "connect" and device is None):
             device = Device(command)
         answer = getattr(device, command["do"])(command)
     except Exception as error:  # whatever it is, the test should see it

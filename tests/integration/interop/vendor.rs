@@ -6,7 +6,7 @@
 //! * **TLS with the device's key** (`auth_mode` `KEY`, `tls=True`): the SDK trusts the vendor's own authority, whose
 //!   certificate is written into its code, and it asks Python for a server's context where it is the client, which Python
 //!   refuses since 3.10. It could not reach the vendor either. [`keys_over_tls_end_in_the_sdk`] shows it.
-//! * **Dynamic registration, gateways, OTA, broadcasts**: they need services of the hub that are not there yet.
+//! * **Gateways and OTA**: they need services of the hub that are not there yet.
 
 use std::{fs, process::Command};
 
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::library::{Library, Program, installed, path_of};
 use crate::harness::{
-    SOON,
+    SOON, eventually,
     hub::{Hub, PRODUCT},
     mqtt::Mqtt,
 };
@@ -33,16 +33,23 @@ impl Sdk {
         let mut command = Command::new(installed("python/bin/python"));
         // Before everything that is installed, as the SDK wants an older paho.
         command.arg(path_of("vendor_device.py")).env("PYTHONPATH", installed("vendor"));
+        // What listens on this machine is nothing for a proxy.
+        command.env("no_proxy", "*");
         Self { folder: tempfile::tempdir().unwrap(), program: Program::start(&mut command) }
     }
 
     /// Writes the SDK's device file. Certificates are looked for beside it.
     fn describe(&self, mode: &str, secret: &str) {
+        self.describe_with(mode, secret, "");
+    }
+
+    /// With what the devices of the product share.
+    fn describe_with(&self, mode: &str, secret: &str, product_secret: &str) {
         let file = |name: &str| self.folder.path().join(name).display().to_string();
         let description = json!({
             "auth_mode": mode,
             "productId": PRODUCT,
-            "productSecret": "",
+            "productSecret": product_secret,
             "deviceName": DEVICE,
             "key_deviceinfo": {"deviceSecret": secret},
             "cert_deviceinfo": {
@@ -184,7 +191,53 @@ fn services() {
 
     // The SDK asks three times in a second and a half, and says -1 if it was not told.
     assert!(sdk.call(command("time"))["time"].as_f64().unwrap() > 1_700_000_000_000.0);
+
+    assert_eq!(sdk.call(command("broadcast_init"))["codes"], json!([0]));
+    let sent = hub.weir(&["broadcast", PRODUCT, r#"{"fw":"1.2"}"#]);
+    assert_eq!(String::from_utf8_lossy(&sent.stdout), "broadcast 1 sent to 1 devices\n", "{sent:?}");
+    let told = sdk.call(json!({"do": "receive", "within": 20}));
+    assert_eq!(told["topic"], format!("$broadcast/rxd/{PRODUCT}/{DEVICE}"));
+    assert_eq!(told["payload"], json!({"fw": "1.2"}));
     sdk.call(json!({"do": "disconnect"}));
+}
+
+/// A device that knows its product's secret alone: made before or not, it gets its key, which the SDK keeps and connects
+/// with; and then not again.
+#[test]
+fn dynamic_registration() {
+    for mode in ["existing", "any"] {
+        let hub = Hub::with(&[&format!("listen.name={PRODUCT}.iotcloud.tencentdevices.com")], None);
+        hub.create_product();
+        if mode == "existing" {
+            hub.post(&format!("/v1/products/{PRODUCT}/devices"), &json!({"name": DEVICE}));
+        }
+        let set = hub.weir(&["set", "product", PRODUCT, "--registration", mode, "-o", "json"]);
+        let set: Value = serde_json::from_slice(&set.stdout).unwrap();
+        let mut sdk = Sdk::start();
+        // The SDK takes this for no secret at all.
+        sdk.describe_with("KEY", "YOUR_DEVICE_SECRET", set["secret"].as_str().unwrap());
+        let file = sdk.folder.path().join("device.json");
+        let ask = json!({"do": "register", "file": file, "port": hub.ws_port(), "tls": false, "websocket": false});
+        let registered = sdk.call(ask.clone());
+        let device = hub.get(&format!("/v1/products/{PRODUCT}/devices/{DEVICE}"));
+        let host = "ap-guangzhou.gateway.tencentdevices.com";
+        assert_eq!(registered, json!({"code": 0, "told": device["psk"], "asked_for": [host, 80]}), "{mode}");
+        let kept: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        assert_eq!(kept["key_deviceinfo"]["deviceSecret"], device["psk"]);
+        assert_eq!(sdk.try_connect(hub.mqtt_port(), false, false)["code"], 0);
+        sdk.works(&hub);
+
+        let connected = || hub.get(&format!("/v1/products/{PRODUCT}/devices/{DEVICE}"))["activated_at"].as_i64();
+        eventually("the first connect is kept", SOON, connected);
+        let mut again = Sdk::start();
+        again.describe_with("KEY", "YOUR_DEVICE_SECRET", set["secret"].as_str().unwrap());
+        let mut ask = ask.clone();
+        ask["file"] = json!(again.folder.path().join("device.json"));
+        let refused = again.call(ask);
+        assert_eq!(refused["code"], -1);
+        let told = refused["told"].as_str().unwrap();
+        assert!(told.contains("has connected already"), "{told}");
+    }
 }
 
 /// It is the SDK that fails, before a byte goes out.

@@ -158,7 +158,7 @@ async fn it_is_refused_at_the_door() {
     assert_eq!(ask(&one, "A1B2C3D4E5", Qos::AtLeastOnce, b"x").await, ErrorKind::Forbidden);
     let all = grants("$broadcast/rxd/A1B2C3D4E5/+");
     let begun = broker.broadcast(&all, &product(), Qos::AtMostOnce, b"x".to_vec()).await.unwrap();
-    assert_eq!(begun.publisher, "application:app");
+    assert_eq!(begun.publisher, all.to_string());
     assert_eq!(kind(broker.broadcast_to(&one, &product(), begun.id).await), ErrorKind::Forbidden);
     assert!(hub.running.drain(Duration::from_secs(5)).await);
 }

@@ -95,7 +95,8 @@ impl Gateway {
         self.route(request.map(Body::new), from)
     }
 
-    fn route(&self, mut request: Request<Body>, from: IpAddr) -> BoxFuture<'static, Response<Body>> {
+    /// Of any body, for tests without sockets.
+    pub(crate) fn route(&self, mut request: Request<Body>, from: IpAddr) -> BoxFuture<'static, Response<Body>> {
         request.extensions_mut().insert(From(from));
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let answered = self.router.clone().oneshot(request);

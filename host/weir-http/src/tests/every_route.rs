@@ -41,6 +41,9 @@ const TOKENS: &str = "/v1/products/{product}/devices/{device}/tokens";
 const SHADOW: &str = "/v1/products/{product}/devices/{device}/shadow";
 const SHADOWS: &str = "/v1/products/{product}/devices/{device}/shadows";
 const CALL: &str = "/v1/products/{product}/devices/{device}/call";
+const REGISTRATION: &str = "/v1/products/{product}/registration";
+const BROADCASTS: &str = "/v1/products/{product}/broadcasts";
+const BROADCAST: &str = "/v1/products/{product}/broadcasts/{broadcast}";
 const CERTIFICATES: &str = "/v1/products/{product}/devices/{device}/certificates";
 
 const PINS: &str = "/v1/products/{product}/devices/{device}/pins";
@@ -56,6 +59,8 @@ const CASES: &[Case] = &[
     managed("GET", "/v1/products/{product}", "", 200),
     managed("PATCH", "/v1/products/{product}", r#"{"enabled":false}"#, 200),
     managed("DELETE", "/v1/products/{product}", "", 204),
+    managed("GET", REGISTRATION, "", 200),
+    managed("PATCH", REGISTRATION, r#"{"mode":"any","limit":9}"#, 200),
     managed("POST", TOPICS, r#"{"suffix":"cmd","subscribe":true}"#, 201),
     managed("GET", TOPICS, "", 200),
     managed("PATCH", TOPIC, r#"{"publish":false,"subscribe":true}"#, 200),
@@ -113,6 +118,10 @@ const CASES: &[Case] = &[
         200,
     ),
     managed("POST", CALL, r#"{"payload":"on?"}"#, 200),
+    managed("POST", BROADCASTS, r#"{"payload":"on?"}"#, 201),
+    managed("GET", BROADCASTS, "", 200),
+    managed("GET", BROADCAST, "", 200),
+    managed("DELETE", BROADCAST, "", 200),
     managed("GET", "/v1/tail", "", 200),
     managed("POST", "/v1/publish", r#"{"topic":"A1B2C3D4E5/dev_01/event","payload":"x"}"#, 200),
     managed("GET", "/v1/status", "", 200),
@@ -120,7 +129,9 @@ const CASES: &[Case] = &[
 
 fn filled(path: &str) -> String {
     let name = if path.starts_with("/v1/keys") { "spare" } else { "hot" };
-    let furnished = ["/devices", "/topics", "/certificates", "/authorities"].iter().any(|list| path.contains(list));
+    let furnished = ["/devices", "/topics", "/registration", "/certificates", "/authorities"]
+        .iter()
+        .any(|list| path.contains(list));
     let product = if furnished { PRODUCT } else { "EMPTY00001" };
     let url = path
         .replace("{product}", product)
@@ -129,6 +140,7 @@ fn filled(path: &str) -> String {
         .replace("{name}", name)
         .replace("{rule}", "overheat")
         .replace("{sink}", "unused")
+        .replace("{broadcast}", "1")
         .replace("{id}", "1")
         .replace("{certificate}", &"70".repeat(32))
         .replace("{fingerprint}", &"70".repeat(32));
@@ -162,6 +174,8 @@ async fn nobody_and_the_wrong_owner_are_refused_and_change_nothing() {
         "products/A1B2C3D4E5/certificates",
         "products/A1B2C3D4E5/authorities",
         "products/A1B2C3D4E5/topics",
+        "products/A1B2C3D4E5/registration",
+        "products/EMPTY00001/broadcasts",
         "keys",
         "secrets",
         "rules",

@@ -16,11 +16,13 @@ use weir_broker::{
     admin::topics::{self, TopicClass},
 };
 use weir_core::{
-    Fingerprint, Offset, Principal, Timestamp,
+    Fingerprint, Offset, Principal, Qos, Timestamp,
     seams::{Delivery, IdempotenceKey},
 };
 use weir_log::{Clock, Log, LogOptions, storage::faulty::Faulty};
-use weir_store::{AuthorityRow, DeadLetterKind, NewDeadLetter, NewProduct, Progress, Role, Store};
+use weir_store::{
+    AuthorityRow, DeadLetterKind, NewBroadcast, NewDeadLetter, NewProduct, Progress, RegistrationChange, Role, Store,
+};
 
 use super::parts::{Canned, Stamp, Taking, Words};
 use crate::{
@@ -179,6 +181,16 @@ async fn furnish(broker: &Broker) -> String {
     }
     let class = TopicClass { suffix: "up/+".parse().unwrap(), publish: true, subscribe: false };
     topics::create(broker, &PRODUCT.parse().unwrap(), class).await.unwrap();
+    store.change_registration(&PRODUCT.parse().unwrap(), RegistrationChange::default()).await.unwrap();
+    let broadcast = NewBroadcast {
+        product: "EMPTY00001".parse().unwrap(),
+        publisher: "administrator:admin".to_owned(),
+        qos: Qos::AtLeastOnce,
+        payload: b"ended".to_vec(),
+    };
+    // One that has ended: the task that runs them might find another that runs, or not.
+    let ended = store.create_broadcast(broadcast, 1, START).await.unwrap();
+    store.cancel_broadcast(&ended.product, ended.id, START).await.unwrap();
     let device = format!("{PRODUCT}/dev_01").parse().unwrap();
     store.create_device(&device, None, START).await.unwrap();
     store.create_token(&device, None, START).await.unwrap();

@@ -3,6 +3,7 @@
 mod answers;
 mod errors;
 mod every_route;
+mod gateway;
 mod hub;
 mod parts;
 mod rights;

@@ -41,10 +41,10 @@ pub(crate) struct Args {
     /// Port for MQTT over TLS; 0 for any that is free [default: 8883]
     #[arg(long, value_name = "PORT")]
     mqtts_port: Option<u16>,
-    /// Port for MQTT over WebSocket; 0 for any that is free [default: 8081]
+    /// Port of HTTP for devices and MQTT over WebSocket; 0 for any that is free [default: 8081]
     #[arg(long, value_name = "PORT")]
     ws_port: Option<u16>,
-    /// Port for MQTT over secure WebSocket; 0 for any that is free [default: 8443]
+    /// Port of HTTPS for devices and MQTT over secure WebSocket; 0 for any that is free [default: 8443]
     #[arg(long, value_name = "PORT")]
     wss_port: Option<u16>,
     /// Host name or address that devices are told to connect to; the hub's certificate is made for it

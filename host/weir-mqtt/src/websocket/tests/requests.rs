@@ -1,16 +1,22 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
     time::Duration,
 };
 
-use hyper::{Request, header};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use http_body_util::BodyExt;
+use hyper::{Request, Response, body::Incoming, header};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    sync::Notify,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use weir_broker::Metrics;
 
 use super::{BINARY, FINAL, LIMIT, frame};
 use crate::websocket::{
-    WebSocketOptions,
+    HttpAnswer, HttpRequests, WebSocketOptions,
     handshake::{Refusal, judge},
     open,
 };
@@ -127,4 +133,120 @@ async fn another_request_has_an_answer_in_http() {
 async fn a_request_that_does_not_come_in_time_ends_the_connection() {
     let (heard, read) = ask("GET / HTTP/1.1\r\n", b"").await;
     assert_eq!((heard.as_str(), read), ("", None));
+}
+
+/// Answers `/device/…` with what it was sent; `/device/hang` when it is told, or never.
+#[derive(Debug, Default)]
+struct Echo(Arc<Notify>);
+
+impl HttpRequests for Echo {
+    fn serves(&self, path: &str) -> bool {
+        path.starts_with("/device/")
+    }
+
+    fn answer(&self, request: Request<Incoming>, from: IpAddr) -> HttpAnswer {
+        let hang = (request.uri().path() == "/device/hang").then(|| Arc::clone(&self.0));
+        Box::pin(async move {
+            if let Some(hang) = hang {
+                hang.notified().await;
+            }
+            let sent = request.into_body().collect().await.unwrap().to_bytes();
+            let body = format!("{from} {}", String::from_utf8_lossy(&sent));
+            Response::new(body.map_err(|never| match never {}).boxed_unsync())
+        })
+    }
+}
+
+fn with_echo(echo: Echo) -> WebSocketOptions {
+    WebSocketOptions { requests: Some(Arc::new(echo)), ..options(&[]) }
+}
+
+/// Reads until what was read ends with `end`.
+async fn read_to(far: &mut DuplexStream, end: &str) -> String {
+    let mut heard = Vec::new();
+    while !heard.ends_with(end.as_bytes()) {
+        let mut byte = [0];
+        far.read_exact(&mut byte).await.unwrap();
+        heard.push(byte[0]);
+    }
+    String::from_utf8(heard).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_to_the_gateway_are_answered_and_a_websocket_may_follow() {
+    let (near, mut far) = duplex(64 * 1024);
+    let options = with_echo(Echo::default());
+    let hub = async {
+        let stop = CancellationToken::new();
+        let mut stream = open((near, LOCAL), &options, &Metrics::default(), &stop).await.unwrap();
+        let mut read = vec![0; 4];
+        stream.read_exact(&mut read).await.unwrap();
+        read
+    };
+    let client = async {
+        for said in ["one", "two"] {
+            // Each within the time of a request, and together beyond it.
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            let request = format!("POST /device/x HTTP/1.1\r\nhost: hub\r\ncontent-length: 3\r\n\r\n{said}");
+            far.write_all(request.as_bytes()).await.unwrap();
+            let heard = read_to(&mut far, said).await;
+            assert!(heard.starts_with("HTTP/1.1 200 OK\r\n") && heard.contains("\r\n\r\n127.0.0.1 "), "{heard}");
+        }
+        let head: String = UPGRADE.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        far.write_all(format!("GET /mqtt HTTP/1.1\r\n{head}\r\n").as_bytes()).await.unwrap();
+        assert!(read_to(&mut far, "\r\n\r\n").await.starts_with("HTTP/1.1 101 "));
+        far.write_all(&frame(FINAL | BINARY, b"mqtt")).await.unwrap();
+    };
+    let (read, ()) = tokio::join!(hub, client);
+    assert_eq!(read, b"mqtt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_of_the_gateway_is_no_place_for_a_websocket() {
+    let (near, mut far) = duplex(64 * 1024);
+    let options = with_echo(Echo::default());
+    let (stop, metrics) = (CancellationToken::new(), Metrics::default());
+    let client = async {
+        let head: String = UPGRADE.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        far.write_all(format!("GET /device/x HTTP/1.1\r\n{head}\r\n").as_bytes()).await.unwrap();
+        let heard = read_to(&mut far, "127.0.0.1 ").await;
+        drop(far);
+        heard
+    };
+    let (opened, heard) = tokio::join!(open((near, LOCAL), &options, &metrics, &stop), client);
+    assert!(opened.is_none() && heard.starts_with("HTTP/1.1 200 OK\r\n"), "{heard}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_does_not_come_in_time_ends_the_connection() {
+    let (near, mut far) = duplex(64 * 1024);
+    let options = with_echo(Echo::default());
+    let (stop, metrics) = (CancellationToken::new(), Metrics::default());
+    far.write_all(b"POST /device/hang HTTP/1.1\r\nhost: hub\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    let started = Instant::now();
+    assert!(open((near, LOCAL), &options, &metrics, &stop).await.is_none());
+    assert_eq!(started.elapsed(), options.request);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_when_the_hub_goes_down_is_answered() {
+    let (near, mut far) = duplex(64 * 1024);
+    let go = Arc::new(Notify::new());
+    let options = with_echo(Echo(Arc::clone(&go)));
+    let (stop, metrics) = (CancellationToken::new(), Metrics::default());
+    let client = async {
+        far.write_all(b"POST /device/hang HTTP/1.1\r\nhost: hub\r\ncontent-length: 3\r\n\r\nbye").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stop.cancel();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        go.notify_one();
+        let mut heard = String::new();
+        far.read_to_string(&mut heard).await.unwrap();
+        heard
+    };
+    let (opened, heard) = tokio::join!(open((near, LOCAL), &options, &metrics, &stop), client);
+    assert!(opened.is_none() && heard.ends_with("127.0.0.1 bye"), "{heard}");
+    // Who has asked nothing is not waited for.
+    let (near, _far) = duplex(64);
+    assert!(open((near, LOCAL), &options, &metrics, &stop).await.is_none());
 }
