@@ -7,6 +7,8 @@
 //!
 //! Absent: how a request is written and its answer encrypted.
 
+use std::fmt;
+
 use hmac::{Hmac, KeyInit, Mac};
 use parking_lot::Mutex;
 use sha1::Sha1;
@@ -36,12 +38,22 @@ pub struct SignedRegistration {
 }
 
 /// A device that may have what it asked for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Registered {
     pub device: Device,
     pub credential: RegistrationCredential,
     /// The product's, with which the answer is encrypted.
     pub secret: String,
+}
+
+impl fmt::Debug for Registered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registered")
+            .field("device", &self.device)
+            .field("credential", &self.credential)
+            .field("secret", &"***")
+            .finish()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

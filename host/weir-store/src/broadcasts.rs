@@ -1,6 +1,6 @@
 //! Broadcasts: a message that every device of a product gets, and how far it has come.
 //!
-//! A step is stored when its messages are durable, and only while the broadcast runs: one that was cancelled meanwhile
+//! A step is stored when its messages are durable. It is counted also if the broadcast was cancelled meanwhile, which then
 //! goes no further.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -140,20 +140,26 @@ impl Store {
     /// Says whether the broadcast still runs: it may have ended with the step, or been cancelled before.
     pub async fn commit_broadcast(&self, step: BroadcastStep, now: Timestamp) -> Result<bool, StoreError> {
         self.write(move |connection| {
-            let changed = connection
+            let runs = connection
                 .prepare_cached(
                     "UPDATE broadcasts SET published = published + ?2, position = coalesce(?3, position),
-                     updated_at = ?4, state = iif(?5, 'done', state), ended_at = iif(?5, ?4, NULL)
-                     WHERE id = ?1 AND ended_at IS NULL",
+                     updated_at = ?4, state = iif(?5 AND ended_at IS NULL, 'done', state),
+                     ended_at = iif(?5, coalesce(ended_at, ?4), ended_at)
+                     WHERE id = ?1 RETURNING ended_at IS NULL",
                 )?
-                .execute(params![
-                    step.id.0,
-                    step.published.cast_signed(),
-                    step.position.as_ref().map(DeviceName::as_str),
-                    now.0,
-                    step.last
-                ])?;
-            Ok(changed == 1 && !step.last)
+                .query_row(
+                    params![
+                        step.id.0,
+                        step.published.cast_signed(),
+                        step.position.as_ref().map(DeviceName::as_str),
+                        now.0,
+                        step.last
+                    ],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            // It goes with its product.
+            Ok(runs.unwrap_or(false))
         })
         .await
     }

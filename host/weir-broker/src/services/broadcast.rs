@@ -183,8 +183,11 @@ impl Broadcaster {
                 return pause(drain).await;
             }
         };
-        if !self.admit(devices.len(), taken, drain).await {
-            return false;
+        match self.admit(devices.len(), taken, drain).await {
+            None => return false,
+            // It was a while, in which the broadcast may have been cancelled.
+            Some(true) if !self.still_runs(broadcast).await => return true,
+            Some(_) => {}
         }
         let topics: Vec<String> = devices.iter().map(|device| format!("$broadcast/rxd/{product}/{device}")).collect();
         let messages: Vec<Record<'_>> = topics
@@ -216,21 +219,28 @@ impl Broadcaster {
         true
     }
 
-    /// Waits until the rate allows so many messages. `false`: the hub is going down.
-    async fn admit(&self, messages: usize, taken: &mut Bucket, drain: &Drain) -> bool {
-        let Some(rate) = self.rate else { return true };
+    /// Waits until the rate allows so many messages, and says whether that took a while. `None`: the hub is going down.
+    async fn admit(&self, messages: usize, taken: &mut Bucket, drain: &Drain) -> Option<bool> {
+        let Some(rate) = self.rate else { return Some(false) };
+        let mut waited = false;
         loop {
             match taken.take(rate, messages as u64, Instant::now()) {
                 Ok(after) => {
                     *taken = after;
-                    return true;
+                    return Some(waited);
                 }
                 Err(until) => tokio::select! {
-                    () = drain.token().cancelled() => return false,
-                    () = tokio::time::sleep_until(until) => {}
+                    () = drain.token().cancelled() => return None,
+                    () = tokio::time::sleep_until(until) => waited = true,
                 },
             }
         }
+    }
+
+    /// If the store cannot say, the next step will find out.
+    async fn still_runs(&self, broadcast: &Broadcast) -> bool {
+        let now = self.store.broadcast(&broadcast.product, broadcast.id).await;
+        now.is_ok_and(|now| now.state == BroadcastState::Running)
     }
 
     /// Appends, and waits until it is durable. `Some(false)`: there was no room, and some time has passed. `None`: the hub

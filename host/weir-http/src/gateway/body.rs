@@ -4,15 +4,15 @@ use axum::{body::Body, http::Request};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use super::{From, Gate};
+use super::{Gate, Peer};
 use crate::{
     error::ApiError,
     extract::{parse_json, read},
 };
 
 /// Reads a body if the peer may ask at all.
-pub(super) async fn admitted(gate: &Gate, from: From, request: Request<Body>) -> Result<Bytes, ApiError> {
-    gate.admit(from)?;
+pub(super) async fn admitted(gate: &Gate, peer: Peer, request: Request<Body>) -> Result<Bytes, ApiError> {
+    gate.admit(peer)?;
     read(request, gate.limits.body, gate.limits.body_time).await
 }
 

@@ -18,7 +18,7 @@ use weir_broker::{SignedRegistration, SigningMethod};
 use weir_core::{DeviceId, DeviceName, ProductId};
 
 use super::{
-    From, Gate,
+    Gate, Peer,
     answer::log,
     body::{admitted, document},
     payload::Payload,
@@ -52,10 +52,10 @@ struct Answer {
 
 pub(super) async fn register(
     State(gate): State<Arc<Gate>>,
-    Extension(from): Extension<From>,
+    Extension(peer): Extension<Peer>,
     request: Request<Body>,
 ) -> Response {
-    let outcome = register_signed(&gate, from, request).await;
+    let outcome = register_signed(&gate, peer, request).await;
     let answer = match gate.counted(outcome) {
         Ok(Payload { length, text }) => {
             Answer { code: 0, message: String::new(), len: Some(length), payload: Some(text) }
@@ -69,8 +69,8 @@ pub(super) async fn register(
     Json(answer).into_response()
 }
 
-async fn register_signed(gate: &Gate, from: From, request: Request<Body>) -> Result<Payload, ApiError> {
-    let body = admitted(gate, from, request).await?;
+async fn register_signed(gate: &Gate, peer: Peer, request: Request<Body>) -> Result<Payload, ApiError> {
+    let body = admitted(gate, peer, request).await?;
     let Registration { product_id, device_name, nonce, timestamp, signature } = document(&body)?;
     let text = format!("deviceName={device_name}&nonce={nonce}&productId={product_id}&timestamp={timestamp}");
     let request = SignedRegistration {

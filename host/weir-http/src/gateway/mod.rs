@@ -66,7 +66,7 @@ struct Gate {
 
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy)]
-struct From(IpAddr);
+struct Peer(IpAddr);
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,7 +97,7 @@ impl Gateway {
 
     /// Of any body, for tests without sockets.
     pub(crate) fn route(&self, mut request: Request<Body>, from: IpAddr) -> BoxFuture<'static, Response<Body>> {
-        request.extensions_mut().insert(From(from));
+        request.extensions_mut().insert(Peer(from));
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let answered = self.router.clone().oneshot(request);
         Box::pin(async move {
@@ -110,7 +110,7 @@ impl Gateway {
 
 impl Gate {
     /// Takes a request from the peer's rate.
-    fn admit(&self, From(address): From) -> Result<(), ApiError> {
+    fn admit(&self, Peer(address): Peer) -> Result<(), ApiError> {
         let Some(rate) = self.limits.requests_per_address else { return Ok(()) };
         let (origin, now) = (origin(address), Instant::now());
         let mut origins = self.origins.lock();

@@ -12,7 +12,7 @@ use weir_broker::{Registered, SignedRegistration, admin::registrations::Registra
 use weir_core::{DeviceId, DeviceName, ProductId};
 
 use super::{
-    From, Gate,
+    Gate, Peer,
     answer::answer,
     body::{admitted, document},
     payload::{Credentials, Payload},
@@ -39,16 +39,16 @@ struct Answer {
 
 pub(super) async fn register(
     State(gate): State<Arc<Gate>>,
-    Extension(from): Extension<From>,
+    Extension(peer): Extension<Peer>,
     request: Request<Body>,
 ) -> Response {
-    let outcome = register_signed(&gate, from, request).await;
+    let outcome = register_signed(&gate, peer, request).await;
     answer(gate.counted(outcome))
 }
 
-async fn register_signed(gate: &Gate, from: From, request: Request<Body>) -> Result<Answer, ApiError> {
+async fn register_signed(gate: &Gate, peer: Peer, request: Request<Body>) -> Result<Answer, ApiError> {
     let (headers, path) = (request.headers().clone(), request.uri().path().to_owned());
-    let body = admitted(gate, from, request).await?;
+    let body = admitted(gate, peer, request).await?;
     let Signature { method, texts, bytes } = signature(&headers, &path, &body)?;
     let Registration { product_id, device_name, encryption_type, client_cert } = document(&body)?;
     let credential = match client_cert {

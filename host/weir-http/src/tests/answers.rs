@@ -30,7 +30,7 @@ async fn a_device_shows_its_key_alone_and_not_in_a_list() {
     assert_eq!(psk.len(), 24);
     let expected = json!({
         "product": "A1B2C3D4E5", "device": "dev_02", "psk": psk, "enabled": true, "product_enabled": true,
-        "created_at": START.0,
+        "activated_at": null, "created_at": START.0,
     });
     assert_eq!(made, expected);
     let described = hub.get_json("GET", "/v1/products/A1B2C3D4E5/devices/dev_01", "").await;
@@ -40,7 +40,7 @@ async fn a_device_shows_its_key_alone_and_not_in_a_list() {
 
     let page = hub.get_json("GET", "/v1/products/A1B2C3D4E5/devices?offset=1&limit=5", "").await;
     let listed = json!({ "product": "A1B2C3D4E5", "device": "dev_02", "enabled": true,
-        "product_enabled": true, "created_at": START.0 });
+        "product_enabled": true, "activated_at": null, "created_at": START.0 });
     assert_eq!(page, json!({ "items": [listed], "total": 2 }));
     hub.end().await;
 }
@@ -55,8 +55,8 @@ async fn certificates_are_for_devices_that_exist() {
     assert_eq!(issued, expected);
     assert_eq!(hub.ask("POST", &url("nobody"), "").await.status, StatusCode::NOT_FOUND);
     assert_eq!(hub.ask("POST", &url("dev_01"), r#"{"expires_in":0}"#).await.status, StatusCode::BAD_REQUEST);
-    // The stand-in cannot make one without an end.
-    let failed = hub.ask("POST", &url("dev_01"), "").await;
+    // The stand-in cannot make one that lasts so long.
+    let failed = hub.ask("POST", &url("dev_01"), r#"{"expires_in":4000000000}"#).await;
     assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
 
     let authority = hub.ask("GET", "/v1/ca", "").await;

@@ -46,12 +46,15 @@ struct Progress {
     /// When it must be further.
     deadline: Mutex<Instant>,
     upgraded: AtomicBool,
-    /// A request that is no upgrade is being answered.
+    /// Requests that are not for a WebSocket have come, so it is a connection of the gateway's.
+    asked: AtomicBool,
+    /// One of them is being answered.
     answering: AtomicBool,
 }
 
 impl Progress {
     fn answers(&self, answering: bool, time: Duration) {
+        self.asked.store(true, Ordering::Relaxed);
         self.answering.store(answering, Ordering::Relaxed);
         *self.deadline.lock() = Instant::now() + time;
     }
@@ -71,6 +74,7 @@ where
     let progress = Arc::new(Progress {
         deadline: Mutex::new(Instant::now() + options.handshake),
         upgraded: AtomicBool::new(false),
+        asked: AtomicBool::new(false),
         answering: AtomicBool::new(false),
     });
     let service = service_fn(|request: Request<Incoming>| {
@@ -103,25 +107,34 @@ where
         tokio::select! {
             biased;
             () = stop.cancelled(), if !stopping => {
-                if !progress.answering.load(Ordering::Relaxed) {
+                if !progress.asked.load(Ordering::Relaxed) {
                     return None;
                 }
+                // What is asked is answered, and what is answered arrives.
                 stopping = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
             ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended,
             () = sleep_until(deadline) => {
-                if *progress.deadline.lock() <= deadline {
-                    metrics.refused_for("websocket_upgrade", "handshake_timeout");
-                    return None;
+                if *progress.deadline.lock() > deadline {
+                    continue;
                 }
+                match (progress.asked.load(Ordering::Relaxed), progress.answering.load(Ordering::Relaxed)) {
+                    (false, _) => metrics.refused_for("websocket_upgrade", "handshake_timeout"),
+                    (true, true) => metrics.refused_for("gateway", "timeout"),
+                    // It has had its answers, and asks no more.
+                    (true, false) => {}
+                }
+                return None;
             }
         }
     };
     if let Err(error) = ended {
         // Hyper has answered what is no HTTP.
-        metrics.refused_for("websocket_upgrade", "http");
-        tracing::debug!(%error, "a request for a websocket broke off");
+        if !progress.asked.load(Ordering::Relaxed) {
+            metrics.refused_for("websocket_upgrade", "http");
+        }
+        tracing::debug!(%error, "a connection for websockets or the gateway broke off");
     }
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();

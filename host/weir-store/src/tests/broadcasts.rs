@@ -62,7 +62,9 @@ async fn what_is_cancelled_goes_no_further() {
     let cancelled = store.cancel_broadcast(&product(), begun.id, NOW).await.unwrap();
     assert_eq!(cancelled.state, BroadcastState::Cancelled);
     assert_eq!(store.commit_broadcast(step(begun.id, Some("a"), 1, false), NOW).await, Ok(false));
-    assert_eq!(store.broadcast(&product(), begun.id).await.unwrap().published, 0);
+    let counted = store.broadcast(&product(), begun.id).await.unwrap();
+    assert_eq!((counted.state, counted.published), (BroadcastState::Cancelled, 1));
+    assert_eq!(store.commit_broadcast(step(BroadcastId(99), None, 1, false), NOW).await, Ok(false));
     let nobodys = NewBroadcast { product: "NOPRODUCT1".parse().unwrap(), ..new() };
     assert!(matches!(store.create_broadcast(nobodys, 9, NOW).await, Err(StoreError::Missing { .. })));
 }

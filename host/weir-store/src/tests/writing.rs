@@ -83,7 +83,8 @@ async fn a_failed_commit_fails_its_group_and_the_next_write_works() {
     let (_folder, store) = fresh();
     let violating = |connection: &Connection| {
         connection.execute_batch(
-            "PRAGMA defer_foreign_keys = ON; INSERT INTO devices VALUES ('A1B2C3D4E5', 'd', x'00', 1, 0)",
+            "PRAGMA defer_foreign_keys = ON;
+             INSERT INTO devices (product, device, psk, enabled, created_at) VALUES ('A1B2C3D4E5', 'd', x'00', 1, 0)",
         )?;
         Ok(())
     };
