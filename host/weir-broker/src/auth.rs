@@ -198,7 +198,7 @@ mod tests {
     async fn whom_the_transport_has_proved_needs_no_password() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let product = NewProduct { id: "A1B2C3D4E5".parse().ok(), name: String::new(), schema: Vec::new() };
+        let product = NewProduct { id: "A1B2C3D4E5".parse().ok(), ..NewProduct::default() };
         store.create_product(product, Timestamp(0)).await.unwrap();
         let device: DeviceId = "A1B2C3D4E5/dev".parse().unwrap();
         store.create_device(&device, None, Timestamp(0)).await.unwrap();
@@ -260,7 +260,7 @@ mod tests {
     async fn a_certificate_is_believed_as_long_as_all_that_it_rests_on() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let product = NewProduct { id: "A1B2C3D4E5".parse().ok(), name: String::new(), schema: Vec::new() };
+        let product = NewProduct { id: "A1B2C3D4E5".parse().ok(), ..NewProduct::default() };
         let now = Timestamp(10);
         store.create_product(product, now).await.unwrap();
         let device: DeviceId = "A1B2C3D4E5/dev".parse().unwrap();

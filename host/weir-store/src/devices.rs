@@ -3,7 +3,7 @@
 use std::fmt;
 
 use rusqlite::{OptionalExtension, Row, params};
-use weir_core::{DeviceId, ProductId, Timestamp};
+use weir_core::{DeviceId, ProductId, ProductType, Timestamp};
 
 use crate::{Store, StoreError, certificates, credential, products::count_devices, row, vault::Vault};
 
@@ -21,6 +21,8 @@ pub struct Device {
     pub enabled: bool,
     /// Whether the devices of its product may connect at all.
     pub product_enabled: bool,
+    /// Its product's: whether it is a gateway.
+    pub kind: ProductType,
     pub created_at: Timestamp,
 }
 
@@ -38,6 +40,7 @@ impl fmt::Debug for Device {
             .field("psk", &"***")
             .field("enabled", &self.enabled)
             .field("product_enabled", &self.product_enabled)
+            .field("kind", &self.kind)
             .field("created_at", &self.created_at)
             .finish()
     }
@@ -49,10 +52,12 @@ struct Sealed {
     psk: Vec<u8>,
     enabled: bool,
     product_enabled: bool,
+    kind: ProductType,
     created_at: Timestamp,
 }
 
-const SELECT: &str = "SELECT product, device, psk, devices.enabled, products.enabled, devices.created_at
+const SELECT: &str = "SELECT product, device, psk, devices.enabled, products.enabled, products.type,
+            devices.created_at
      FROM devices JOIN products ON products.id = devices.product";
 
 impl Store {
@@ -71,14 +76,21 @@ impl Store {
             None => credential::random::<PSK_BYTES>()?.to_vec(),
         };
         let sealed = self.vault().seal(&psk_name(id), &psk)?;
-        let mut device = Device { id: id.clone(), psk, enabled: true, product_enabled: true, created_at: now };
+        let mut device = Device {
+            id: id.clone(),
+            psk,
+            enabled: true,
+            product_enabled: true,
+            kind: ProductType::Device,
+            created_at: now,
+        };
         self.write(move |connection| {
-            let mut find = connection.prepare_cached("SELECT enabled FROM products WHERE id = ?1")?;
-            let Some(product_enabled) = find.query_row([device.id.product.as_str()], |row| row.get(0)).optional()?
-            else {
+            let mut find = connection.prepare_cached("SELECT enabled, type FROM products WHERE id = ?1")?;
+            let of_product = |row: &Row<'_>| Ok((row.get(0)?, row::parsed(row, 1)?));
+            let Some(found) = find.query_row([device.id.product.as_str()], of_product).optional()? else {
                 return Err(StoreError::missing("product", &device.id.product));
             };
-            device.product_enabled = product_enabled;
+            (device.product_enabled, device.kind) = found;
             let inserted = connection
                 .prepare_cached(
                     "INSERT INTO devices (product, device, psk, enabled, created_at) VALUES (?1, ?2, ?3, 1, ?4)
@@ -121,7 +133,7 @@ impl Store {
         .await
     }
 
-    /// Its tokens and pins go with it, and the certificates that the hub issued to it are revoked.
+    /// Its tokens, pins and bindings go with it, and the certificates that the hub issued to it are revoked.
     pub async fn delete_device(&self, id: &DeviceId, now: Timestamp) -> Result<(), StoreError> {
         self.change_device(id, move |id, connection| {
             certificates::revoke_all(connection, id, now)?;
@@ -161,13 +173,14 @@ fn sealed(row: &Row<'_>) -> rusqlite::Result<Sealed> {
         psk: row.get(2)?,
         enabled: row.get(3)?,
         product_enabled: row.get(4)?,
-        created_at: row::timestamp(row, 5)?,
+        kind: row::parsed(row, 5)?,
+        created_at: row::timestamp(row, 6)?,
     })
 }
 
 fn unseal(vault: &Vault, sealed: Sealed) -> Result<Device, StoreError> {
-    let Sealed { id, psk, enabled, product_enabled, created_at } = sealed;
-    Ok(Device { psk: vault.unseal(&psk_name(&id), &psk)?, id, enabled, product_enabled, created_at })
+    let Sealed { id, psk, enabled, product_enabled, kind, created_at } = sealed;
+    Ok(Device { psk: vault.unseal(&psk_name(&id), &psk)?, id, enabled, product_enabled, kind, created_at })
 }
 
 fn psk_name(id: &DeviceId) -> String {

@@ -174,7 +174,7 @@ impl Lines {
 async fn furnish(broker: &Broker) -> String {
     let store = broker.store();
     for id in [PRODUCT, "EMPTY00001"] {
-        let product = NewProduct { id: Some(id.parse().unwrap()), name: "Test".to_owned(), schema: Vec::new() };
+        let product = NewProduct { id: Some(id.parse().unwrap()), name: "Test".to_owned(), ..NewProduct::default() };
         store.create_product(product, START).await.unwrap();
     }
     let class = TopicClass { suffix: "up/+".parse().unwrap(), publish: true, subscribe: false };
