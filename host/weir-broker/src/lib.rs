@@ -11,6 +11,7 @@ mod auth;
 mod broker;
 mod delivery;
 mod drain;
+mod gateway;
 mod inbox;
 mod ingress;
 mod limits;

@@ -57,6 +57,12 @@ pub struct Limits {
     pub shadow_cache: usize,
     /// Calls to devices that wait for their answers.
     pub calls: usize,
+    /// Devices that are bound to one gateway.
+    pub sub_devices: usize,
+    /// Devices in one request of a gateway.
+    pub gateway_devices: usize,
+    /// How far the time in the signature by which a device is bound may be from now.
+    pub bind_signature_age: Duration,
     /// Time from accepting a connection to its CONNECT.
     pub handshake: Duration,
     /// Silence after which the operating system probes a connection whose client promised no keep-alive, or a longer one.
@@ -94,6 +100,9 @@ impl Default for Limits {
             shadow_names: 32,
             shadow_cache: 64 << 20,
             calls: 1_000,
+            sub_devices: 1_500,
+            gateway_devices: 100,
+            bind_signature_age: Duration::from_secs(600),
             handshake: Duration::from_secs(10),
             keep_alive: Duration::from_secs(900),
             write_stall: Duration::from_secs(30),

@@ -20,6 +20,12 @@ pub struct Product {
     pub created_at: Timestamp,
 }
 
+impl Product {
+    pub fn is_of_gateways(&self) -> bool {
+        self.kind == ProductType::Gateway
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct NewProduct {
     /// `None`: the store makes one.

@@ -3,6 +3,7 @@
 //! Times are milliseconds since 1970, offsets decimal numbers; a list is `{"items":[…],"total":n}`.
 
 mod authorities;
+mod bindings;
 mod call;
 mod certificates;
 mod dead_letters;
@@ -30,6 +31,7 @@ pub(crate) fn routes() -> Vec<Route> {
         products::routes(),
         topics::routes(),
         devices::routes(),
+        bindings::routes(),
         tokens::routes(),
         certificates::routes(),
         pins::routes(),

@@ -21,8 +21,8 @@ fn signed(name: &str, random: i64, timestamp: i64) -> NewBinding {
 
 async fn with_gateways(store: &Store) {
     with_product(store).await;
-    let product = NewProduct { id: "GATEWAY001".parse().ok(), kind: ProductType::Gateway, ..NewProduct::default() };
-    assert_eq!(store.create_product(product, NOW).await.unwrap().kind, ProductType::Gateway);
+    let new = NewProduct { id: "GATEWAY001".parse().ok(), kind: ProductType::Gateway, ..NewProduct::default() };
+    assert_eq!(store.create_product(new, NOW).await.unwrap().kind, ProductType::Gateway);
     for id in [gateway("g"), gateway("h"), device("a"), device("b"), device("c"), device("d")] {
         store.create_device(&id, None, NOW).await.unwrap();
     }

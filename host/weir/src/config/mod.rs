@@ -200,6 +200,10 @@ pub(crate) struct Limits {
     #[serde(deserialize_with = "values::memory")]
     pub(crate) shadow_cache_bytes: usize,
     pub(crate) calls: usize,
+    pub(crate) sub_devices: usize,
+    pub(crate) gateway_devices: usize,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) bind_signature_age: Duration,
     #[serde(deserialize_with = "values::duration")]
     pub(crate) handshake_timeout: Duration,
     #[serde(deserialize_with = "values::duration")]
