@@ -13,7 +13,10 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 use weir_broker::{
     Broker, Drain, Limits, Parts, RuleOptions, Running,
-    admin::topics::{self, TopicClass},
+    admin::{
+        gateways,
+        topics::{self, TopicClass},
+    },
 };
 use weir_core::{
     Fingerprint, Offset, Principal, Timestamp,
@@ -177,11 +180,17 @@ async fn furnish(broker: &Broker) -> String {
         let product = NewProduct { id: Some(id.parse().unwrap()), name: "Test".to_owned(), ..NewProduct::default() };
         store.create_product(product, START).await.unwrap();
     }
+    let kind = ProductType::Gateway;
+    let product = NewProduct { id: "GATEWAY001".parse().ok(), kind, ..NewProduct::default() };
+    store.create_product(product, START).await.unwrap();
+    let gateway = "GATEWAY001/g".parse().unwrap();
+    store.create_device(&gateway, None, START).await.unwrap();
     let class = TopicClass { suffix: "up/+".parse().unwrap(), publish: true, subscribe: false };
     topics::create(broker, &PRODUCT.parse().unwrap(), class).await.unwrap();
     let device = format!("{PRODUCT}/dev_01").parse().unwrap();
     store.create_device(&device, None, START).await.unwrap();
     store.create_token(&device, None, START).await.unwrap();
+    gateways::bind(broker, &gateway, vec![device]).await.unwrap();
     let grants = weir_core::Grants {
         publish: vec!["A1B2C3D4E5/+/control".parse().unwrap()],
         subscribe: vec!["A1B2C3D4E5/+/event".parse().unwrap()],
