@@ -12,6 +12,7 @@ mod authentication;
 mod chaos;
 mod conformance;
 mod errors;
+mod gateways;
 mod interop;
 mod isolation;
 mod kills;

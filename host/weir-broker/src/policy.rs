@@ -36,6 +36,8 @@ pub(crate) struct KnownTopic {
     version: u64,
     /// The connection that publishes, which may be a gateway's. An API has none.
     connection: Option<u64>,
+    /// Whether it has had the right of another device.
+    pub(crate) acts: bool,
 }
 
 impl KnownTopic {
@@ -105,12 +107,15 @@ impl PolicyInForce {
             let sub_devices = &self.0.sub_devices;
             let is_lent =
                 |connection| policy.allows_publish_for(topic, |device| sub_devices.is_through(connection, device));
-            // Not remembered: it ends without a change of policy.
-            return if known.connection.is_some_and(is_lent) {
-                Ok(())
-            } else {
-                Ok(policy.may_publish(principal, topic)?)
-            };
+            if known.connection.is_some_and(is_lent) {
+                // Not remembered: it ends without a change of policy.
+                known.acts = true;
+                return Ok(());
+            }
+            if known.acts && Topic::device_of(topic).is_some() {
+                return Err(PublishError::NotThrough { topic: topic.to_owned() });
+            }
+            return Ok(policy.may_publish(principal, topic)?);
         }
         topic.clone_into(&mut known.topic);
         known.version = version;

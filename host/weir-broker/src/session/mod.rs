@@ -183,6 +183,7 @@ impl Session {
                 Ok(granted)
             })
             .collect();
+        self.known_topic.acts |= some_lent;
         if let Err(error) = self.note_all(&changes).await {
             answers.iter_mut().filter(|answer| answer.is_ok()).for_each(|answer| *answer = Err(error.clone()));
         }
