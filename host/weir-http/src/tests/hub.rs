@@ -19,7 +19,7 @@ use weir_broker::{
     },
 };
 use weir_core::{
-    Fingerprint, Offset, Principal, Timestamp,
+    Fingerprint, Offset, Principal, ProductType, Timestamp,
     seams::{Delivery, IdempotenceKey},
 };
 use weir_log::{Clock, Log, LogOptions, storage::faulty::Faulty};
