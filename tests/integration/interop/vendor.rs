@@ -216,14 +216,15 @@ fn a_gateway() {
     };
 
     assert_eq!(sdk.call(json!({"do": "gateway_init"}))["codes"], json!([0]));
-    let bind = |secret: &str| {
-        let mut bind = command("gateway_bind");
-        bind["secret"] = secret.into();
-        bind
-    };
-    assert_eq!(sdk.call(bind("AAAAAAAAAAAAAAAAAAAAAA=="))["code"], 1);
-    assert_eq!(sdk.call(command("gateway_online"))["code"], 1);
-    assert_eq!(sdk.call(bind(&key))["code"], 0);
+    // Another device, as the SDK never forgets that it was refused one.
+    hub.post(&format!("/v1/products/{PRODUCT}/devices"), &json!({"name": "other"}));
+    let other = json!({"do": "gateway_bind", "product": PRODUCT, "device": "other", "secret": key});
+    assert_eq!(sdk.call(other)["code"], 1, "that is not its key");
+    let other = json!({"do": "gateway_online", "product": PRODUCT, "device": "other"});
+    assert_eq!(sdk.call(other)["code"], 1);
+    let mut bind = command("gateway_bind");
+    bind["secret"] = key.into();
+    assert_eq!(sdk.call(bind)["code"], 0);
     let list = sdk.call(json!({"do": "gateway_devices", "product": GATEWAY, "device": "g"}));
     assert_eq!(list["devices"], json!([format!("{PRODUCT}/{DEVICE}")]));
     let subscribe = json!({"do": "gateway_subscribe", "filter": control});
