@@ -1,5 +1,5 @@
-//! What the hub knows beside the log: products, devices, bindings, tokens, certificates, keys, rules, sinks, secrets, shadows, and
-//! how far each reader of the log has come. One SQLite database in the data folder.
+//! What the hub knows beside the log: products, devices, bindings, tokens, certificates, keys, rules, sinks, secrets,
+//! shadows, and how far each reader of the log has come. One SQLite database in the data folder.
 //!
 //! Promises: a write that was answered is on disk; a write happens whole or not at all; a format newer than this build
 //! is refused by name; secrets and device keys are encrypted, tokens and keys are kept as hashes only.

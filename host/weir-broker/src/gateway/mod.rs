@@ -83,8 +83,10 @@ impl Gateways {
             }
             match Request::read(records.payload.value(row)) {
                 Some(request) => {
-                    let answer = self.perform(&gateway, &request, records.accepted_at(row)).await;
-                    self.answer(&gateway, &answer, records.qos(row).min(Qos::AtLeastOnce)).await;
+                    // Where there is no answer, the gateway asks again.
+                    if let Some(answer) = self.perform(&gateway, &request, records.accepted_at(row)).await {
+                        self.answer(&gateway, &answer, records.qos(row).min(Qos::AtLeastOnce)).await;
+                    }
                 }
                 None => self.broker.metrics().refused_for("gateway", "malformed_request"),
             }
@@ -103,36 +105,32 @@ impl Gateways {
         }
     }
 
-    async fn perform(&self, gateway: &DeviceId, request: &Request, now: Timestamp) -> Vec<u8> {
-        if request.operation == Operation::Describe {
-            return self.describe(gateway).await;
-        }
+    async fn perform(&self, gateway: &DeviceId, request: &Request, now: Timestamp) -> Option<Vec<u8>> {
         let devices = &request.devices;
-        let codes = if devices.len() > self.broker.limits().gateway_devices {
-            vec![Code::BadParameter; devices.len()]
-        } else {
-            match request.operation {
-                Operation::Bind => self.bind(gateway, devices, now).await,
-                Operation::Unbind => self.unbind(gateway, devices).await,
-                Operation::Online => self.online(gateway, devices).await,
-                Operation::Offline | Operation::Describe => self.offline(gateway, devices).await,
-            }
+        let codes = match request.operation {
+            Operation::Describe => return self.describe(gateway).await,
+            _ if devices.len() > self.broker.limits().gateway_devices => vec![Code::BadParameter; devices.len()],
+            Operation::Bind => self.bind(gateway, devices, now).await,
+            Operation::Unbind => self.unbind(gateway, devices).await,
+            Operation::Online => self.online(gateway, devices).await,
+            Operation::Offline => self.offline(gateway, devices).await,
         };
         for code in codes.iter().filter(|code| **code != Code::Done) {
             self.broker.metrics().refused_for("gateway", code.reason());
         }
-        request.answer(&codes)
+        Some(request.answer(&codes))
     }
 
-    async fn describe(&self, gateway: &DeviceId) -> Vec<u8> {
-        // As many as there may be.
-        let most = u32::try_from(self.broker.limits().sub_devices).unwrap_or(u32::MAX);
-        let bound = self.broker.store().bindings(gateway, None, 0, most).await;
-        let bound = bound.unwrap_or_else(|error| {
-            tracing::error!(%gateway, %error, "the devices of a gateway cannot be read");
-            (Vec::new(), 0)
-        });
-        description(&bound.0.into_iter().map(|bound| bound.device).collect::<Vec<_>>())
+    async fn describe(&self, gateway: &DeviceId) -> Option<Vec<u8>> {
+        // How many there are was bounded when they were bound.
+        match self.broker.store().bindings(gateway, None, 0, u32::MAX).await {
+            Ok((bound, _)) => Some(description(&bound.into_iter().map(|bound| bound.device).collect::<Vec<_>>())),
+            Err(error) => {
+                of_error(gateway, &error);
+                self.broker.metrics().refused_for("gateway", Code::Failed.reason());
+                None
+            }
+        }
     }
 
     async fn bind(&self, gateway: &DeviceId, asked: &[Asked], now: Timestamp) -> Vec<Code> {
@@ -300,11 +298,13 @@ impl Broker {
         Ok(unbound)
     }
 
-    /// Puts out devices that are online through gateways, because they may not connect any more.
-    pub(crate) async fn put_offline(&self, devices: Vec<DeviceId>) {
+    /// Puts out devices that are online through gateways, those that `which` means: they, or their gateways, may not
+    /// connect any more.
+    pub(crate) async fn put_offline(&self, which: impl Fn(&DeviceId, &Through) -> bool) {
         let mut left = Vec::new();
-        for device in devices {
-            let through = self.connections().take_offline(&device, |_| true, Reason::Ended, self.presence());
+        for device in self.sub_devices().those(&which) {
+            let still = |through: &Through| which(&device, through);
+            let through = self.connections().take_offline(&device, still, Reason::Ended, self.presence());
             left.extend(through.map(|through| (device, through)));
         }
         self.end_lent(left).await;

@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
-use weir_core::{DeviceId, ProductId, Timestamp};
+use weir_core::{DeviceId, Timestamp};
 
 /// How a device is online.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,13 +54,15 @@ impl SubDevices {
         if self.some_are() { self.0.online.read().by_device.get(device).cloned() } else { None }
     }
 
-    pub(crate) fn of_product(&self, product: &ProductId) -> Vec<DeviceId> {
+    /// All that are online as `which` says.
+    pub(super) fn those(&self, which: impl Fn(&DeviceId, &Through) -> bool) -> Vec<DeviceId> {
         let online = self.0.online.read();
-        online.by_device.keys().filter(|device| device.product == *product).cloned().collect()
+        let those = online.by_device.iter().filter(|(device, through)| which(device, through));
+        those.map(|(device, _)| device.clone()).collect()
     }
 
     fn some_are(&self) -> bool {
-        // A device that comes online is answered after this is seen; until then it may as well not be.
+        // A gateway is answered after its device is counted; before, the device may as well not be online yet.
         self.0.count.load(Ordering::Acquire) > 0
     }
 
@@ -148,8 +150,7 @@ mod tests {
         assert_eq!(sub_devices.put(&device("a"), through(2)), Some(through(1)));
         let is = |connection, name: &str| sub_devices.is_through(connection, &device(name));
         assert!(is(2, "a") && is(1, "b") && !is(1, "a") && !is(2, "b") && !is(1, "c"));
-        assert_eq!(sub_devices.of_product(&"GATEWAY001".parse().unwrap()), []);
-        assert_eq!(sub_devices.of_product(&"A1B2C3D4E5".parse().unwrap()).len(), 2);
+        assert_eq!(sub_devices.those(|_, through| through.connection == 2), [device("a")]);
         assert_eq!(sub_devices.take(&device("b"), |through| through.connection == 2), None);
         assert_eq!(sub_devices.take_all(1), [(device("b"), through(1))]);
         assert_eq!(sub_devices.take_all(1), []);

@@ -190,8 +190,50 @@ async fn disabling_the_gateway() {
     let mut gateway = acting(&hub, &mut news).await;
     devices::set_enabled(&hub.running.broker, &gateway.id, false).await.unwrap();
     assert_eq!(gateway.publish(EVENT, "x"), Err(ErrorKind::Unavailable));
+    // Whether its connection has let go yet or not.
+    for device in ["A1B2C3D4E5/a", "A1B2C3D4E5/b"] {
+        news.is(device, "OFFLINE", "STATE_KICKED").await;
+    }
+    let held = hub.running.broker.device_session(&gateway.id).await.unwrap().subscriptions;
+    assert_eq!(held, ["$gateway/operation/result/GATEWAY001/g", "GATEWAY001/g/control"]);
     gateway.session.close(End::Refused).await;
-    news.is("A1B2C3D4E5/a", "OFFLINE", "STATE_KICKED").await;
     drop(news);
+    end(hub).await;
+}
+
+#[tokio::test]
+async fn disabling_the_product_of_the_gateway() {
+    let hub = hub().await;
+    let mut news = News::follow(&hub).await;
+    let gateway = acting(&hub, &mut news).await;
+    products::set_enabled(&hub.running.broker, &"GATEWAY001".parse().unwrap(), false).await.unwrap();
+    news.is("A1B2C3D4E5/a", "OFFLINE", "STATE_KICKED").await;
+    assert_eq!(hub.running.broker.sub_devices().through(&id("A1B2C3D4E5/b")), None);
+    drop((gateway, news));
+    end(hub).await;
+}
+
+/// Whichever of the two is first.
+#[tokio::test]
+async fn a_subscription_that_is_made_while_its_right_ends() {
+    let hub = hub().await;
+    let broker = hub.running.broker.clone();
+    let mut gateway = Gateway::connect(&hub, "g").await;
+    for round in 0..50 {
+        bound(&hub, "GATEWAY001/g", &["A1B2C3D4E5/a"]).await;
+        assert_eq!(gateway.code("online", "A1B2C3D4E5/a").await, 0);
+        let device = vec![id("A1B2C3D4E5/a")];
+        let gateway_id = gateway.id.clone();
+        let unbinding = async {
+            for _ in 0..round % 10 {
+                tokio::task::yield_now().await;
+            }
+            gateways::unbind(&broker, &gateway_id, device).await.unwrap();
+        };
+        let (_granted_or_not, ()) = futures::future::join(gateway.subscribe(CONTROL), unbinding).await;
+        let held = broker.device_session(&gateway.id).await.unwrap().subscriptions;
+        assert_eq!(held, ["$gateway/operation/result/GATEWAY001/g"], "round {round}");
+    }
+    drop(gateway);
     end(hub).await;
 }
