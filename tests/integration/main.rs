@@ -13,6 +13,7 @@ mod broadcast;
 mod chaos;
 mod conformance;
 mod errors;
+mod gateways;
 mod interop;
 mod isolation;
 mod kills;

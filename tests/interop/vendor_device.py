@@ -117,6 +117,38 @@ class Device:
         self.hub.broadcastInit(*who, lambda *message: self.messages.put(message[:3]))
         return {"codes": [self.wait_for("subscribed")]}
 
+    # Acting for the devices behind it. The SDK says 1 where the hub did not say 0.
+
+    def gateway_init(self, _command):
+        code, _mid = self.hub.gatewayInit()
+        return {"codes": [self.wait_for("subscribed")]} if code == 0 else {"error": f"code {code}"}
+
+    def gateway_bind(self, command):
+        code, _mid = self.hub.gatewaySubdevBind(command["product"], command["device"], command["secret"])
+        return {"code": code}
+
+    def gateway_unbind(self, command):
+        code, _mid = self.hub.gatewaySubdevUnbind(command["product"], command["device"])
+        return {"code": code}
+
+    def gateway_online(self, command):
+        code, _mid = self.hub.gatewaySubdevOnline(command["product"], command["device"])
+        return {"code": code}
+
+    def gateway_offline(self, command):
+        code, _mid = self.hub.gatewaySubdevOffline(command["product"], command["device"])
+        return {"code": code}
+
+    def gateway_devices(self, command):
+        code, devices = self.hub.gatewaySubdevGetBindList(command["product"], command["device"])
+        named = [f"{device.product_id}/{device.device_name}" for device in devices]
+        return {"devices": named} if code == 0 else {"error": f"code {code}"}
+
+    def gateway_subscribe(self, command):
+        self.hub.registerUserCallback(command["filter"], lambda *message: self.messages.put(message[:3]))
+        code, _mid = self.hub.gatewaySubdevSubscribe(command["filter"])
+        return {"codes": [self.wait_for("subscribed")]} if code == 0 else {"error": f"code {code}"}
+
     def time(self, _command):
         return {"time": self.hub.getNtpAccurateTime()}
 

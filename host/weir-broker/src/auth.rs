@@ -3,15 +3,14 @@
 
 use std::sync::Arc;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
-use sha2::Sha256;
 use weir_core::{
     CertificateIdentity, DeviceId, KeyName, Principal, Timestamp, Voucher,
     seams::{AuthError, Authenticator, Credentials},
 };
 use weir_log::Clock;
 use weir_store::{Device, Role, Store, StoreError, TokenCheck};
+
+use crate::SigningMethod;
 
 /// Checks credentials against the store.
 #[derive(Debug, Clone)]
@@ -160,19 +159,11 @@ fn enabled(device: Device) -> Result<Principal, AuthError> {
     }))
 }
 
-/// Whether `password`, `hex;method`, is the HMAC of `username` under `psk`. Compares in constant time.
+/// Whether `password`, `hex;method`, is the HMAC of `username` under `psk`.
 fn verify(username: &str, password: &str, psk: &[u8]) -> bool {
     let Some((token, method)) = password.split_once(';') else { return false };
-    let Some(token) = unhex(token) else { return false };
-    match method {
-        "hmacsha256" => {
-            Hmac::<Sha256>::new_from_slice(psk).is_ok_and(|mac| mac.chain_update(username).verify_slice(&token).is_ok())
-        }
-        "hmacsha1" => {
-            Hmac::<Sha1>::new_from_slice(psk).is_ok_and(|mac| mac.chain_update(username).verify_slice(&token).is_ok())
-        }
-        _ => false,
-    }
+    let (Some(token), Some(method)) = (unhex(token), SigningMethod::named(method)) else { return false };
+    method.verifies(psk, username, &token)
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -198,7 +189,7 @@ mod tests {
     async fn whom_the_transport_has_proved_needs_no_password() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let product = NewProduct { id: "A1B2C3D4E5".parse().ok(), name: String::new(), schema: Vec::new() };
+        let product = NewProduct { id: "A1B2C3D4E5".parse().ok(), ..NewProduct::default() };
         store.create_product(product, Timestamp(0)).await.unwrap();
         let device: DeviceId = "A1B2C3D4E5/dev".parse().unwrap();
         store.create_device(&device, None, Timestamp(0)).await.unwrap();
@@ -260,7 +251,7 @@ mod tests {
     async fn a_certificate_is_believed_as_long_as_all_that_it_rests_on() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let product = NewProduct { id: "A1B2C3D4E5".parse().ok(), name: String::new(), schema: Vec::new() };
+        let product = NewProduct { id: "A1B2C3D4E5".parse().ok(), ..NewProduct::default() };
         let now = Timestamp(10);
         store.create_product(product, now).await.unwrap();
         let device: DeviceId = "A1B2C3D4E5/dev".parse().unwrap();

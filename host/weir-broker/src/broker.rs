@@ -15,6 +15,7 @@ use crate::{
     SessionStatus, Tail,
     auth::is_believed,
     delivery::{Change, ControlRecord, DeliveryHandle, Request},
+    gateway::{SubDevices, named},
     ingress::Ingress,
     policy::KnownTopic,
     presence::Presence,
@@ -51,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) registrar: Registrar,
     /// Wakes the task that takes broadcasts further.
     pub(crate) broadcasts_changed: Arc<Notify>,
+    pub(crate) sub_devices: SubDevices,
     pub(crate) rules: RuleRuntime,
     pub(crate) presence: Presence,
     pub(crate) ailment: Ailment,
@@ -206,7 +208,7 @@ impl Broker {
         self.connections().close_owner(&owner, CloseReason::Disabled);
         let sessions = self.delivery().ask(|answer| Request::OwnedBy(owner, answer)).await;
         for key in sessions.unwrap_or_default() {
-            self.write(&key, &Change::Cleared).await;
+            self.write(&[(key, Change::Cleared)]).await;
         }
     }
 
@@ -216,23 +218,29 @@ impl Broker {
         let subscriptions = self.delivery().ask(Request::Subscriptions).await.unwrap_or_default();
         let policy = self.policy();
         for (key, filter) in subscriptions {
-            let Some(device) = key.device().filter(|device| device.product == *product) else { continue };
-            if policy.may_subscribe(&Principal::Device(device), filter.filter()).is_err() {
+            let Some(subscriber) = key.device() else { continue };
+            // A gateway subscribes for devices that are online through it, with their rights.
+            let device = named(&filter).unwrap_or(subscriber);
+            if device.product == *product && policy.may_subscribe(&Principal::Device(device), filter.filter()).is_err()
+            {
                 self.metrics().refused_for("subscription", "policy_changed");
-                self.write(&key, &Change::Unsubscribed { connection: None, filter }).await;
+                self.write(&[(key, Change::Unsubscribed { connection: None, filter })]).await;
             }
         }
     }
 
-    /// Appends a change of a session and waits until it is so.
-    async fn write(&self, key: &SessionKey, change: &Change) {
-        let control = ControlRecord::new(key, change);
-        match self.log().append_reserved(&[control.record()]).await {
-            Ok(offset) => {
-                // `None`: the hub is going down, and the next start finds the record.
-                let _reached = self.delivery().ask(|answer| Request::Reach(offset, answer)).await;
+    /// Appends changes of sessions and waits until they are so.
+    pub(crate) async fn write(&self, changes: &[(SessionKey, Change)]) {
+        let controls: Vec<ControlRecord> =
+            changes.iter().map(|(key, change)| ControlRecord::new(key, change)).collect();
+        let records: Vec<Record<'_>> = controls.iter().map(ControlRecord::record).collect();
+        match self.log().append_reserved(&records).await {
+            Ok(first) => {
+                let last = first.plus(records.len().saturating_sub(1) as u64);
+                // `None`: the hub is going down, and the next start finds the records.
+                let _reached = self.delivery().ask(|answer| Request::Reach(last, answer)).await;
             }
-            Err(error) => tracing::error!(session = %key, %error, "a session could not be changed"),
+            Err(error) => tracing::error!(changes = changes.len(), %error, "sessions could not be changed"),
         }
     }
 
@@ -294,6 +302,10 @@ impl Broker {
 
     pub(crate) fn broadcasts_changed(&self) -> &Notify {
         &self.0.broadcasts_changed
+    }
+
+    pub(crate) fn sub_devices(&self) -> &SubDevices {
+        &self.0.sub_devices
     }
 
     pub(crate) fn presence(&self) -> &Presence {

@@ -14,6 +14,9 @@ use crate::{
 pub enum PublishError {
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// A gateway speaks for a device that has left it, by its topic. It may go on for the others.
+    #[error("the device of {topic:?} is not online through this gateway")]
+    NotThrough { topic: String },
     #[error(transparent)]
     Topic(#[from] TopicError),
     #[error("payload of {size} bytes exceeds the limit of {limit}")]
@@ -39,7 +42,7 @@ pub enum PublishError {
 impl Classify for PublishError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Denied(_) => ErrorKind::Forbidden,
+            Self::Denied(_) | Self::NotThrough { .. } => ErrorKind::Forbidden,
             Self::Topic(_) => ErrorKind::Invalid,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Busy | Self::Paced { .. } | Self::Full => ErrorKind::Throttled,

@@ -12,6 +12,7 @@ mod auth;
 mod broker;
 mod delivery;
 mod drain;
+mod gateway;
 mod inbox;
 mod ingress;
 mod limits;
@@ -29,6 +30,7 @@ mod rules;
 mod services;
 mod session;
 mod shadow;
+mod signing;
 mod tail;
 
 #[cfg(test)]
@@ -45,7 +47,7 @@ pub use origins::{Origins, origin};
 pub use outbound::{Outbound, OutboundRow};
 pub use pace::{Bucket, Rate};
 pub use pipeline::{Parts, Running, StartError};
-pub use registration::{RegisterError, Registered, SignedRegistration, SigningMethod};
+pub use registration::{RegisterError, Registered, SignedRegistration};
 pub use rules::{ActionStatus, Applied, ApplyError, Change, ReplayError, RuleOptions, RuleRuntime, RuleStatus};
 pub use services::{BroadcastError, CallAnswer, CallError};
 pub use session::{
@@ -53,5 +55,6 @@ pub use session::{
     SubscribeError, Subscription, Will,
 };
 pub use shadow::{Shadow, ShadowError, ShadowUpdate};
+pub use signing::SigningMethod;
 pub use tail::Tail;
 pub use weir_store::{Broadcast, BroadcastId, BroadcastState};

@@ -65,6 +65,12 @@ pub struct Limits {
     pub broadcast_messages: Option<Rate>,
     /// Devices that register with their product's secret, all together. Beyond it one is told to try again.
     pub registrations: Option<Rate>,
+    /// Devices that are bound to one gateway.
+    pub sub_devices: usize,
+    /// Devices in one request of a gateway.
+    pub gateway_devices: usize,
+    /// How far the time in the signature by which a device is bound may be from now.
+    pub bind_signature_age: Duration,
     /// Time from accepting a connection to its CONNECT.
     pub handshake: Duration,
     /// Silence after which the operating system probes a connection whose client promised no keep-alive, or a longer one.
@@ -106,6 +112,9 @@ impl Default for Limits {
             broadcast_bytes: 8 << 10,
             broadcast_messages: Rate::new(10_000, 10_000),
             registrations: Rate::new(100, 1_000),
+            sub_devices: 1_500,
+            gateway_devices: 100,
+            bind_signature_age: Duration::from_secs(600),
             handshake: Duration::from_secs(10),
             keep_alive: Duration::from_secs(900),
             write_stall: Duration::from_secs(30),

@@ -38,13 +38,14 @@ use weir_core::{
     seams::{Language, Publisher, TargetKind},
 };
 use weir_log::{Clock, Log};
-use weir_store::{Store, StoreError};
+use weir_store::{Product, Store, StoreError};
 
 use crate::{
     ApplyError, Broker, Drain, Limits, Metrics, RuleOptions, RuleRuntime, StoreAuthenticator,
     activation::activations,
     broker::{Ailment, Inner, LogPublisher},
     delivery::DeliveryParts,
+    gateway::{Gateways, SubDevices},
     ingress::Ingress,
     policy::PolicyInForce,
     presence::presence,
@@ -89,8 +90,8 @@ pub enum StartError {
     Shadows(#[source] StoreError),
     #[error("the progress of rules cannot be read")]
     Progress(#[source] StoreError),
-    #[error("the topic classes of products cannot be read")]
-    Topics(#[source] StoreError),
+    #[error("products and their topic classes cannot be read")]
+    Products(#[source] StoreError),
     #[error("the stored rules cannot be read")]
     Rules(#[source] ApplyError),
 }
@@ -110,10 +111,11 @@ impl Parts {
 
         let ailment = Ailment::default();
         let mut policy = Policy::default();
-        for (product, classes) in store.all_topics().await.map_err(StartError::Topics)? {
+        for (product, classes) in store.all_topics().await.map_err(StartError::Products)? {
             policy.set_classes(product, classes);
         }
-        let policy = PolicyInForce::new(policy);
+        let sub_devices = SubDevices::default();
+        let policy = PolicyInForce::new(policy, sub_devices.clone());
 
         // Sessions first: they are as they were before anybody can reach them.
         let delivery = DeliveryParts {
@@ -196,18 +198,24 @@ impl Parts {
             clock,
             ingress,
             authenticator,
-            connections: Connections::new(epoch),
+            connections: Connections::new(epoch, sub_devices.clone()),
             delivery,
             shadows,
             calls,
             registrar,
             broadcasts_changed,
+            sub_devices,
             rules: runtime,
             presence,
             ailment,
             front: front.clone(),
             background: rules_drain.clone(),
         });
+        // Before anybody can reach the hub: what gateways subscribed to for others rested on connections that are gone.
+        if broker.store().products().await.map_err(StartError::Products)?.iter().any(Product::is_of_gateways) {
+            broker.end_what_was_lent().await;
+        }
+        rules_drain.spawn("gateways", Gateways::new(broker.clone()).run(rules_drain.clone()));
         Ok(Running { broker, front, actions: actions_drain, rules: rules_drain, delivery: delivery_drain })
     }
 }

@@ -9,9 +9,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use weir_core::{Policy, Principal, Topic};
+use weir_core::{Denied, Policy, Principal, Topic, TopicFilter};
 
-use crate::PublishError;
+use crate::{PublishError, gateway::SubDevices};
 
 /// Cloning shares it.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ struct Inner {
     version: AtomicU64,
     /// Held while a change is stored and put in force, so that both happen in one order.
     changing: tokio::sync::Mutex<()>,
+    /// Whom gateways may act for.
+    sub_devices: SubDevices,
 }
 
 /// A topic that one principal has been allowed to publish to, for as long as the policy stays the same. It spares the
@@ -32,14 +34,33 @@ struct Inner {
 pub(crate) struct KnownTopic {
     topic: String,
     version: u64,
+    /// The connection that publishes, which may be a gateway's. An API has none.
+    connection: Option<u64>,
+    /// Whether it has had the right of another device.
+    pub(crate) acts: bool,
+}
+
+impl KnownTopic {
+    pub(crate) fn of(connection: u64) -> Self {
+        Self { connection: Some(connection), ..Self::default() }
+    }
+}
+
+/// Whose right it is that allows something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Right {
+    Own,
+    /// That of a device which is online through the connection, for as long as it is.
+    Lent,
 }
 
 impl PolicyInForce {
-    pub(crate) fn new(policy: Policy) -> Self {
+    pub(crate) fn new(policy: Policy, sub_devices: SubDevices) -> Self {
         Self(Arc::new(Inner {
             policy: ArcSwap::from_pointee(policy),
             version: AtomicU64::new(1),
             changing: tokio::sync::Mutex::default(),
+            sub_devices,
         }))
     }
 
@@ -81,9 +102,37 @@ impl PolicyInForce {
         Topic::check(topic)?;
         // Read before the policy: should that change in between, what is remembered here is already outdated.
         let version = self.version();
-        self.load().may_publish(principal, topic)?;
+        let policy = self.load();
+        if !policy.allows_publish(principal, topic) {
+            let sub_devices = &self.0.sub_devices;
+            let is_lent =
+                |connection| policy.allows_publish_for(topic, |device| sub_devices.is_through(connection, device));
+            if known.connection.is_some_and(is_lent) {
+                // Not remembered: it ends without a change of policy.
+                known.acts = true;
+                return Ok(());
+            }
+            if known.acts && Topic::device_of(topic).is_some() {
+                return Err(PublishError::NotThrough { topic: topic.to_owned() });
+            }
+            return Ok(policy.may_publish(principal, topic)?);
+        }
         topic.clone_into(&mut known.topic);
         known.version = version;
         Ok(())
+    }
+
+    /// Whether the client of a connection may subscribe to `filter`.
+    pub(crate) fn may_subscribe(
+        &self,
+        principal: &Principal,
+        connection: u64,
+        filter: &TopicFilter,
+    ) -> Result<Right, Denied> {
+        let policy = self.load();
+        policy.may_subscribe(principal, filter).map(|()| Right::Own).or_else(|denied| {
+            let is_online = |device: &_| self.0.sub_devices.is_through(connection, device);
+            if policy.allows_subscribe_for(filter, is_online) { Ok(Right::Lent) } else { Err(denied) }
+        })
     }
 }

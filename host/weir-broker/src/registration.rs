@@ -9,21 +9,12 @@
 
 use std::fmt;
 
-use hmac::{Hmac, KeyInit, Mac};
 use parking_lot::Mutex;
-use sha1::Sha1;
-use sha2::Sha256;
 use tokio::time::Instant;
 use weir_core::{Classify, DeviceId, ErrorKind};
 use weir_store::{Device, Registration, RegistrationCredential, RegistrationMode, StoreError};
 
-use crate::{Broker, Bucket, Rate};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SigningMethod {
-    HmacSha1,
-    HmacSha256,
-}
+use crate::{Broker, Bucket, Rate, SigningMethod};
 
 /// A request of a device that has no key yet.
 #[derive(Debug, Clone)]
@@ -122,7 +113,9 @@ impl Broker {
     async fn try_register(&self, request: SignedRegistration) -> Result<Registered, RegisterError> {
         let SignedRegistration { device: id, credential, method, texts, signature } = request;
         let known = self.store().registration(&id.product)?;
-        let signed = known.filter(|known| is_signed(&known.secret, method, &texts, &signature));
+        let is_signed =
+            |known: &Registration| texts.iter().any(|text| method.verifies(known.secret.as_bytes(), text, &signature));
+        let signed = known.filter(is_signed);
         let Registration { mode, credential: usual, secret, .. } = signed.ok_or(RegisterError::Signature)?;
         // Only now, so that nobody without the secret can take the places of those who have it.
         self.registrar().admit()?;
@@ -149,15 +142,4 @@ impl Broker {
         }
         Ok(Registered { device, credential: credential.unwrap_or(usual), secret })
     }
-}
-
-/// Compares in constant time, with every text in turn.
-fn is_signed(secret: &str, method: SigningMethod, texts: &[String], signature: &[u8]) -> bool {
-    let verifies = |text: &String| match method {
-        SigningMethod::HmacSha1 => Hmac::<Sha1>::new_from_slice(secret.as_bytes())
-            .is_ok_and(|mac| mac.chain_update(text).verify_slice(signature).is_ok()),
-        SigningMethod::HmacSha256 => Hmac::<Sha256>::new_from_slice(secret.as_bytes())
-            .is_ok_and(|mac| mac.chain_update(text).verify_slice(signature).is_ok()),
-    };
-    texts.iter().any(verifies)
 }

@@ -2,6 +2,7 @@
 //! of a few lines: what is tested is the way of a row, not SQL.
 
 mod broadcasts;
+mod gateways;
 mod hub;
 mod kept;
 mod policy;

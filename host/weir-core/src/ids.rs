@@ -10,9 +10,9 @@ use crate::{Classify, ErrorKind};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {text:?} is not valid: {rule}")]
 pub struct InvalidName {
-    kind: &'static str,
-    text: String,
-    rule: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) text: String,
+    pub(crate) rule: &'static str,
 }
 
 impl Classify for InvalidName {

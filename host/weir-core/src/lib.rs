@@ -12,6 +12,7 @@ pub mod ids;
 pub mod offset;
 pub mod policy;
 pub mod principal;
+pub mod product;
 pub mod schema;
 pub mod seams;
 pub mod shadow;
@@ -27,6 +28,7 @@ pub use ids::{DeviceId, DeviceName, KeyName, ProductId, RuleName, SecretName, Sh
 pub use offset::Offset;
 pub use policy::{Access, Denied, Policy, TopicClass};
 pub use principal::{Grants, Principal};
+pub use product::ProductType;
 pub use subscription::SubscriptionFilter;
 pub use topic::{Topic, TopicFilter};
 pub use trie::FilterTrie;

@@ -1,10 +1,11 @@
 //! Who may publish and subscribe where: the one place that decides.
 //!
-//! Deny by default. A device reaches its own topics only; data crosses devices through rules.
+//! Deny by default. A device reaches its own topics only, and a gateway those of the devices that are online through it;
+//! otherwise data crosses devices through rules.
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::{Classify, DeviceId, ErrorKind, Principal, ProductId, TopicFilter, TopicSuffix};
+use crate::{Classify, DeviceId, ErrorKind, Principal, ProductId, Topic, TopicFilter, TopicSuffix};
 
 /// What someone wants to do with a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,13 +119,29 @@ impl Policy {
 
     /// Whether `principal` may publish to `topic`, which `Topic::check` has passed.
     pub fn may_publish(&self, principal: &Principal, topic: &str) -> Result<(), Denied> {
-        let allowed = match principal {
+        if self.allows_publish(principal, topic) { Ok(()) } else { Err(denied(principal, Access::Publish, topic)) }
+    }
+
+    /// As [`Policy::may_publish`], for whoever does not tell why not.
+    pub fn allows_publish(&self, principal: &Principal, topic: &str) -> bool {
+        match principal {
             Principal::Administrator(_) => true,
-            Principal::Rule { owner, .. } => return self.may_publish(owner, topic),
+            Principal::Rule { owner, .. } => self.allows_publish(owner, topic),
             Principal::Application { grants, .. } => grants.publish.iter().any(|filter| filter.matches(topic)),
             Principal::Device(device) => self.device_may(device, Access::Publish, topic),
-        };
-        if allowed { Ok(()) } else { Err(denied(principal, Access::Publish, topic)) }
+        }
+    }
+
+    /// Whether a gateway may publish to `topic` as one of the devices that are online through it, which only `online`
+    /// knows: with the rights of that device, and of no other.
+    pub fn allows_publish_for(&self, topic: &str, online: impl FnOnce(&DeviceId) -> bool) -> bool {
+        named(topic).is_some_and(|device| online(&device) && self.device_may(&device, Access::Publish, topic))
+    }
+
+    /// The same for a subscription.
+    pub fn allows_subscribe_for(&self, filter: &TopicFilter, online: impl FnOnce(&DeviceId) -> bool) -> bool {
+        let path = filter.as_str();
+        named(path).is_some_and(|device| online(&device) && self.device_may(&device, Access::Subscribe, path))
     }
 
     /// Whether `principal` may subscribe to `filter`: every topic that it can match must be allowed. For a shared
@@ -161,6 +178,12 @@ impl Policy {
                 .any(|class| wanted(class.publish, class.subscribe) && levels_allow(class.suffix.as_str(), rest))
         })
     }
+}
+
+/// The device that a topic or a filter names. What names none belongs to none.
+fn named(path: &str) -> Option<DeviceId> {
+    let (product, device) = Topic::device_of(path)?;
+    Some(DeviceId { product: product.parse().ok()?, device: device.parse().ok()? })
 }
 
 fn denied(principal: &Principal, access: Access, topic: &str) -> Denied {
@@ -319,6 +342,50 @@ mod tests {
         assert!(policy.may_publish(&application, "A1B2C3D4E5/dev/event").is_err());
         let rule = Principal::Rule { rule: "r".parse().unwrap(), owner: Box::new(application) };
         assert!(policy.may_publish(&rule, "A1B2C3D4E5/dev/event").is_err());
+    }
+
+    #[test]
+    fn a_gateway_has_the_rights_of_each_device_that_is_online_through_it() {
+        let mut policy = Policy::default();
+        let class = TopicClass { suffix: "up".parse().unwrap(), publish: true, subscribe: false };
+        policy.put_class(&"SUBSUBSUB1".parse().unwrap(), class);
+        let publishes = |topic: &str| policy.allows_publish_for(topic, |device| device.to_string() == "SUBSUBSUB1/s");
+        let subscribes = |filter: &str| {
+            policy.allows_subscribe_for(&filter.parse().unwrap(), |device| device.to_string() == "SUBSUBSUB1/s")
+        };
+        for (path, publish, subscribe) in [
+            ("SUBSUBSUB1/s/event", true, false),
+            ("SUBSUBSUB1/s/control", false, true),
+            ("SUBSUBSUB1/s/up", true, false),
+            ("SUBSUBSUB1/t/event", false, false),
+            ("ZZZZZZZZZZ/s/event", false, false),
+            ("$shadow/operation/SUBSUBSUB1/s", true, false),
+            ("$shadow/operation/result/SUBSUBSUB1/s", false, true),
+            ("$shadow/name/fw/operation/SUBSUBSUB1/s", true, false),
+            ("$shadow/operation/SUBSUBSUB1/t", false, false),
+            ("$rrpc/txd/SUBSUBSUB1/s/17", true, false),
+            ("$ota/report/SUBSUBSUB1/s", true, false),
+            ("$broadcast/rxd/SUBSUBSUB1/s", false, true),
+            // The device is named by its place, not by a level that looks like it.
+            ("$rrpc/txd/SUBSUBSUB1/t/SUBSUBSUB1/s", false, false),
+            ("$shadow/name/SUBSUBSUB1/s/operation/SUBSUBSUB1/t", false, false),
+            ("SUBSUBSUB1/s", false, false),
+            ("plain/topic/event", false, false),
+        ] {
+            assert_eq!((publishes(path), subscribes(path)), (publish, subscribe), "{path}");
+        }
+        for (filter, expected) in [
+            ("SUBSUBSUB1/+/control", false),
+            ("SUBSUBSUB1/s/+", false),
+            ("SUBSUBSUB1/s/#", false),
+            ("$rrpc/rxd/SUBSUBSUB1/s/+", true),
+            ("$rrpc/rxd/SUBSUBSUB1/+/+", false),
+            ("$shadow/name/+/operation/result/SUBSUBSUB1/s", true),
+            ("$shadow/name/+/operation/result/SUBSUBSUB1/+", false),
+            ("#", false),
+        ] {
+            assert_eq!(subscribes(filter), expected, "{filter}");
+        }
     }
 
     #[test]

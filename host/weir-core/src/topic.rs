@@ -55,7 +55,8 @@ impl Topic {
     }
 
     /// The device whose topic this is, if it is one: `PRODUCT/DEVICE/…`, or a system topic that ends (or goes on) with
-    /// `…/PRODUCT/DEVICE` (vendor protocol §2.3, §2.4).
+    /// `…/PRODUCT/DEVICE` (vendor protocol §2.3, §2.4). A filter names one too, where product
+    /// and device are no wildcards in it.
     pub fn device_of(text: &str) -> Option<(&str, &str)> {
         let mut levels = text.split('/');
         let first = levels.next()?;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use rusqlite::{OptionalExtension, Row, params};
-use weir_core::{DeviceId, ProductId, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use weir_core::{DeviceId, ProductId, ProductType, Timestamp};
 
 use crate::{Store, StoreError, certificates, credential, products::count_devices, row, vault::Vault};
 
@@ -21,6 +21,8 @@ pub struct Device {
     pub enabled: bool,
     /// Whether the devices of its product may connect at all.
     pub product_enabled: bool,
+    /// Its product's: whether it is a gateway.
+    pub kind: ProductType,
     /// When it connected for the first time, or for the first time since that was forgotten.
     pub activated_at: Option<Timestamp>,
     pub created_at: Timestamp,
@@ -40,6 +42,7 @@ impl fmt::Debug for Device {
             .field("psk", &"***")
             .field("enabled", &self.enabled)
             .field("product_enabled", &self.product_enabled)
+            .field("kind", &self.kind)
             .field("activated_at", &self.activated_at)
             .field("created_at", &self.created_at)
             .finish()
@@ -52,11 +55,13 @@ struct Sealed {
     psk: Vec<u8>,
     enabled: bool,
     product_enabled: bool,
+    kind: ProductType,
     activated_at: Option<i64>,
     created_at: Timestamp,
 }
 
-const SELECT: &str = "SELECT product, device, psk, devices.enabled, products.enabled, activated_at, devices.created_at
+const SELECT: &str = "SELECT product, device, psk, devices.enabled, products.enabled, products.type, activated_at,
+            devices.created_at
      FROM devices JOIN products ON products.id = devices.product";
 
 impl Store {
@@ -75,15 +80,17 @@ impl Store {
             None => random_psk()?,
         };
         let sealed = self.vault().seal(&psk_name(id), &psk)?;
-        let mut device =
-            Device { id: id.clone(), psk, enabled: true, product_enabled: true, activated_at: None, created_at: now };
+        let mut device = Device {
+            id: id.clone(),
+            psk,
+            enabled: true,
+            product_enabled: true,
+            kind: ProductType::Device,
+            activated_at: None,
+            created_at: now,
+        };
         self.write(move |connection| {
-            let mut find = connection.prepare_cached("SELECT enabled FROM products WHERE id = ?1")?;
-            let Some(product_enabled) = find.query_row([device.id.product.as_str()], |row| row.get(0)).optional()?
-            else {
-                return Err(StoreError::missing("product", &device.id.product));
-            };
-            device.product_enabled = product_enabled;
+            (device.product_enabled, device.kind) = of_product(connection, &device.id.product)?;
             let inserted = connection
                 .prepare_cached(
                     "INSERT INTO devices (product, device, psk, enabled, created_at) VALUES (?1, ?2, ?3, 1, ?4)
@@ -126,7 +133,7 @@ impl Store {
         .await
     }
 
-    /// Its tokens and pins go with it, and the certificates that the hub issued to it are revoked.
+    /// Its tokens, pins and bindings go with it, and the certificates that the hub issued to it are revoked.
     pub async fn delete_device(&self, id: &DeviceId, now: Timestamp) -> Result<(), StoreError> {
         self.change_device(id, move |id, connection| {
             certificates::revoke_all(connection, id, now)?;
@@ -173,7 +180,7 @@ impl Store {
     async fn change_device(
         &self,
         id: &DeviceId,
-        change: impl FnOnce(&DeviceId, &rusqlite::Connection) -> rusqlite::Result<usize> + Send + 'static,
+        change: impl FnOnce(&DeviceId, &Connection) -> rusqlite::Result<usize> + Send + 'static,
     ) -> Result<(), StoreError> {
         let id = id.clone();
         self.write(move |connection| match change(&id, connection)? {
@@ -182,6 +189,13 @@ impl Store {
         })
         .await
     }
+}
+
+/// What a device has of its product: whether it may connect at all, and whether it is a gateway.
+pub(crate) fn of_product(connection: &Connection, product: &ProductId) -> Result<(bool, ProductType), StoreError> {
+    let mut find = connection.prepare_cached("SELECT enabled, type FROM products WHERE id = ?1")?;
+    let found = find.query_row([product.as_str()], |row| Ok((row.get(0)?, row::parsed(row, 1)?))).optional()?;
+    found.ok_or_else(|| StoreError::missing("product", product))
 }
 
 pub(crate) fn random_psk() -> Result<Vec<u8>, StoreError> {
@@ -194,15 +208,16 @@ fn sealed(row: &Row<'_>) -> rusqlite::Result<Sealed> {
         psk: row.get(2)?,
         enabled: row.get(3)?,
         product_enabled: row.get(4)?,
-        activated_at: row.get(5)?,
-        created_at: row::timestamp(row, 6)?,
+        kind: row::parsed(row, 5)?,
+        activated_at: row.get(6)?,
+        created_at: row::timestamp(row, 7)?,
     })
 }
 
 fn unseal(vault: &Vault, sealed: Sealed) -> Result<Device, StoreError> {
-    let Sealed { id, psk, enabled, product_enabled, activated_at, created_at } = sealed;
+    let Sealed { id, psk, enabled, product_enabled, kind, activated_at, created_at } = sealed;
     let (psk, activated_at) = (vault.unseal(&psk_name(&id), &psk)?, activated_at.map(Timestamp));
-    Ok(Device { id, psk, enabled, product_enabled, activated_at, created_at })
+    Ok(Device { id, psk, enabled, product_enabled, kind, activated_at, created_at })
 }
 
 pub(crate) fn psk_name(id: &DeviceId) -> String {

@@ -43,6 +43,12 @@ pub enum StoreError {
     TooMany { what: &'static str, of: String, limit: u32 },
     #[error("product {product} has {limit} topic classes of its own, the most it may have: delete one first")]
     TooManyTopics { product: String, limit: usize },
+    #[error("device {0} is no gateway: its product must be of that type, which is said when it is made")]
+    NotGateway(String),
+    #[error("device {0} is a gateway, and cannot be bound to another")]
+    IsGateway(String),
+    #[error("device {0} is bound to another gateway: unbind it there first")]
+    BoundElsewhere(String),
     #[error("{what} of {size} bytes exceeds the limit of {limit}")]
     TooLarge { what: &'static str, size: usize, limit: usize },
     #[error("the disk that holds the store is full: free some space")]
@@ -61,7 +67,11 @@ pub enum StoreError {
 impl Classify for StoreError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Exists { .. } | Self::ProductInUse { .. } => ErrorKind::Conflict,
+            Self::Exists { .. }
+            | Self::ProductInUse { .. }
+            | Self::NotGateway(_)
+            | Self::IsGateway(_)
+            | Self::BoundElsewhere(_) => ErrorKind::Conflict,
             Self::Missing { .. } => ErrorKind::NotFound,
             Self::TooManyTokens { .. } | Self::TooManyTopics { .. } | Self::TooMany { .. } => ErrorKind::Throttled,
             Self::TooLarge { .. } => ErrorKind::TooLarge,

@@ -1,5 +1,5 @@
-//! What the hub knows beside the log: products, devices, tokens, certificates, keys, rules, sinks, secrets, shadows,
-//! registrations, broadcasts, and how far each reader of the log has come. One SQLite database in the data folder.
+//! What the hub knows beside the log: products, devices, bindings, tokens, certificates, keys, rules, sinks, secrets,
+//! shadows, registrations, broadcasts, and how far each reader of the log has come. One SQLite database in the data folder.
 //!
 //! Promises: a write that was answered is on disk; a write happens whole or not at all; a format newer than this build
 //! is refused by name; secrets and device keys are encrypted, tokens and keys are kept as hashes only.
@@ -8,6 +8,7 @@
 //! Absent: who may do what (`weir_core::Policy` says), what a rule's text means, and the clock: callers pass the time.
 
 mod authorities;
+mod bindings;
 mod broadcasts;
 mod certificates;
 mod credential;
@@ -36,6 +37,7 @@ mod writer;
 mod tests;
 
 pub use authorities::{AUTHORITIES, AUTHORITIES_PER_PRODUCT, AuthorityRow};
+pub use bindings::{BindLimits, Binding, Bound, NewBinding, UsedSignature};
 pub use broadcasts::{Broadcast, BroadcastId, BroadcastState, BroadcastStep, NewBroadcast};
 pub use certificates::{
     CERTIFICATES_PER_DEVICE, CertificateName, CertificateRow, IssuedRow, PINS_PER_DEVICE, REVOCATIONS,

@@ -7,13 +7,14 @@ use rusqlite::Connection;
 
 use crate::{OpenError, StoreError};
 
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_sessions.sql"),
     include_str!("migrations/0003_topics.sql"),
     include_str!("migrations/0004_certificates.sql"),
     include_str!("migrations/0005_shadows.sql"),
     include_str!("migrations/0006_services.sql"),
+    include_str!("migrations/0007_gateways.sql"),
 ];
 
 /// SQLite's application id: "WEIR".

@@ -1,7 +1,7 @@
 //! Products: groups of devices that share a schema.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use weir_core::{ProductId, Timestamp, seams::FieldType};
+use weir_core::{ProductId, ProductType, Timestamp, seams::FieldType};
 
 use crate::{Store, StoreError, credential, row};
 
@@ -12,6 +12,7 @@ const ID_TRIES: usize = 8;
 pub struct Product {
     pub id: ProductId,
     pub name: String,
+    pub kind: ProductType,
     /// Path → type, in the order declared. Empty: no schema, any name goes.
     pub schema: Vec<(String, FieldType)>,
     /// Whether its devices may connect.
@@ -19,15 +20,22 @@ pub struct Product {
     pub created_at: Timestamp,
 }
 
+impl Product {
+    pub fn is_of_gateways(&self) -> bool {
+        self.kind == ProductType::Gateway
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct NewProduct {
     /// `None`: the store makes one.
     pub id: Option<ProductId>,
     pub name: String,
+    pub kind: ProductType,
     pub schema: Vec<(String, FieldType)>,
 }
 
-const SELECT: &str = "SELECT id, name, schema, enabled, created_at FROM products";
+const SELECT: &str = "SELECT id, name, type, schema, enabled, created_at FROM products";
 
 impl Store {
     /// `Exists` if the id is taken.
@@ -35,10 +43,11 @@ impl Store {
         let schema = row::to_json(&new.schema)?;
         self.write(move |connection| {
             let mut insert = connection.prepare_cached(
-                "INSERT INTO products (id, name, schema, created_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+                "INSERT INTO products (id, name, type, schema, created_at) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT DO NOTHING",
             )?;
             let mut take = |id: ProductId| -> Result<Option<ProductId>, StoreError> {
-                let inserted = insert.execute(params![id.as_str(), new.name, schema, now.0])?;
+                let inserted = insert.execute(params![id.as_str(), new.name, new.kind.as_str(), schema, now.0])?;
                 Ok((inserted == 1).then_some(id))
             };
             let id = match new.id {
@@ -54,7 +63,7 @@ impl Store {
                     taken.ok_or_else(|| StoreError::Failed("no free product id found".to_owned()))?
                 }
             };
-            Ok(Product { id, name: new.name, schema: new.schema, enabled: true, created_at: now })
+            Ok(Product { id, name: new.name, kind: new.kind, schema: new.schema, enabled: true, created_at: now })
         })
         .await
     }
@@ -115,9 +124,10 @@ fn product(row: &Row<'_>) -> rusqlite::Result<Product> {
     Ok(Product {
         id: row::parsed(row, 0)?,
         name: row.get(1)?,
-        schema: row::json(row, 2)?,
-        enabled: row.get(3)?,
-        created_at: row::timestamp(row, 4)?,
+        kind: row::parsed(row, 2)?,
+        schema: row::json(row, 3)?,
+        enabled: row.get(4)?,
+        created_at: row::timestamp(row, 5)?,
     })
 }
 

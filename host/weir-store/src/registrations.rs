@@ -174,9 +174,8 @@ impl Store {
                 let of = format!("product {product}");
                 return Err(StoreError::TooMany { what: "devices that registered themselves", of, limit });
             }
-            let mut enabled = connection.prepare_cached("SELECT enabled FROM products WHERE id = ?1")?;
-            let product_enabled = enabled.query_row([product], |row| row.get(0))?;
-            Ok(Device { id, psk, enabled: true, product_enabled, activated_at: None, created_at: now })
+            let (product_enabled, kind) = devices::of_product(connection, &id.product)?;
+            Ok(Device { id, psk, enabled: true, product_enabled, kind, activated_at: None, created_at: now })
         })
         .await
     }

@@ -1,5 +1,6 @@
 //! The store through its public interface, on real files.
 
+mod bindings;
 mod broadcasts;
 mod certificates;
 mod opening;

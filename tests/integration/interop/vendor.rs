@@ -6,7 +6,7 @@
 //! * **TLS with the device's key** (`auth_mode` `KEY`, `tls=True`): the SDK trusts the vendor's own authority, whose
 //!   certificate is written into its code, and it asks Python for a server's context where it is the client, which Python
 //!   refuses since 3.10. It could not reach the vendor either. [`keys_over_tls_end_in_the_sdk`] shows it.
-//! * **Gateways and OTA**: they need services of the hub that are not there yet.
+//! * **OTA**: it needs a service of the hub that is not there yet.
 
 use std::{fs, process::Command};
 
@@ -40,24 +40,27 @@ impl Sdk {
 
     /// Writes the SDK's device file. Certificates are looked for beside it.
     fn describe(&self, mode: &str, secret: &str) {
-        self.describe_with(mode, secret, "");
+        self.describe_as(PRODUCT, DEVICE, mode, secret, "");
     }
 
-    /// With what the devices of the product share.
-    fn describe_with(&self, mode: &str, secret: &str, product_secret: &str) {
+    /// As any device, with what the devices of its product share.
+    fn describe_as(&self, product: &str, device: &str, mode: &str, secret: &str, product_secret: &str) {
         let file = |name: &str| self.folder.path().join(name).display().to_string();
         let description = json!({
             "auth_mode": mode,
-            "productId": PRODUCT,
+            "productId": product,
             "productSecret": product_secret,
-            "deviceName": DEVICE,
+            "deviceName": device,
             "key_deviceinfo": {"deviceSecret": secret},
             "cert_deviceinfo": {
                 "devCaFile": file("ca.pem"),
                 "devCertFile": file("device.pem"),
                 "devPrivateKeyFile": file("device.key"),
             },
-            "subDev": {"sub_productId": "", "sub_devName": ""},
+            "subDev": {
+                "subdev_num": 1,
+                "subdev_list": [{"sub_productId": PRODUCT, "sub_devName": DEVICE}],
+            },
             "region": "china",
         });
         fs::write(self.folder.path().join("device.json"), description.to_string()).unwrap();
@@ -215,7 +218,7 @@ fn dynamic_registration() {
         let set: Value = serde_json::from_slice(&set.stdout).unwrap();
         let mut sdk = Sdk::start();
         // The SDK takes this for no secret at all.
-        sdk.describe_with("KEY", "YOUR_DEVICE_SECRET", set["secret"].as_str().unwrap());
+        sdk.describe_as(PRODUCT, DEVICE, "KEY", "YOUR_DEVICE_SECRET", set["secret"].as_str().unwrap());
         let file = sdk.folder.path().join("device.json");
         let ask = json!({"do": "register", "file": file, "port": hub.ws_port(), "tls": false, "websocket": false});
         let registered = sdk.call(ask.clone());
@@ -230,7 +233,7 @@ fn dynamic_registration() {
         let connected = || hub.get(&format!("/v1/products/{PRODUCT}/devices/{DEVICE}"))["activated_at"].as_i64();
         eventually("the first connect is kept", SOON, connected);
         let mut again = Sdk::start();
-        again.describe_with("KEY", "YOUR_DEVICE_SECRET", set["secret"].as_str().unwrap());
+        again.describe_as(PRODUCT, DEVICE, "KEY", "YOUR_DEVICE_SECRET", set["secret"].as_str().unwrap());
         let mut ask = ask.clone();
         ask["file"] = json!(again.folder.path().join("device.json"));
         let refused = again.call(ask);
@@ -238,6 +241,79 @@ fn dynamic_registration() {
         let told = refused["told"].as_str().unwrap();
         assert!(told.contains("has connected already"), "{told}");
     }
+}
+
+/// A gateway by the SDK's own functions: a device is bound, brought online, acted for, and let go.
+#[test]
+fn a_gateway() {
+    const GATEWAY: &str = "GATEWAY001";
+    let (hub, key) = hub_for(&format!("{GATEWAY}.iotcloud.tencentdevices.com"));
+    hub.post("/v1/products", &json!({"id": GATEWAY, "type": "gateway"}));
+    let gateway = hub.post(&format!("/v1/products/{GATEWAY}/devices"), &json!({"name": "g"}));
+    let mut sdk = Sdk::start();
+    sdk.describe_as(GATEWAY, "g", "KEY", gateway["psk"].as_str().unwrap(), "");
+    assert_eq!(sdk.try_connect(hub.mqtt_port(), false, false)["code"], 0);
+    let mut news = Mqtt::connect(hub.mqtt_port(), &hub.administrator("news")).unwrap();
+    news.subscribe(&format!("$state/report/{PRODUCT}/{DEVICE}"));
+    let mut application = Mqtt::connect(hub.mqtt_port(), &hub.administrator("watcher")).unwrap();
+    application.subscribe(&format!("{PRODUCT}/+/event"));
+    let command = |what: &str| json!({"do": what, "product": PRODUCT, "device": DEVICE});
+    let (event, control) = (format!("{PRODUCT}/{DEVICE}/event"), format!("{PRODUCT}/{DEVICE}/control"));
+    let presence = |news: &mut Mqtt| {
+        let told: Value = serde_json::from_str(&news.receive(SOON).unwrap().payload).unwrap();
+        (told["event"].as_str().unwrap().to_owned(), told["reason"].as_str().unwrap().to_owned())
+    };
+
+    assert_eq!(sdk.call(json!({"do": "gateway_init"}))["codes"], json!([0]));
+    // Another device, as the SDK never forgets that it was refused one.
+    hub.post(&format!("/v1/products/{PRODUCT}/devices"), &json!({"name": "other"}));
+    let other = json!({"do": "gateway_bind", "product": PRODUCT, "device": "other", "secret": key});
+    assert_eq!(sdk.call(other)["code"], 1, "that is not its key");
+    let other = json!({"do": "gateway_online", "product": PRODUCT, "device": "other"});
+    assert_eq!(sdk.call(other)["code"], 1);
+    let mut bind = command("gateway_bind");
+    bind["secret"] = key.into();
+    assert_eq!(sdk.call(bind)["code"], 0);
+    let list = sdk.call(json!({"do": "gateway_devices", "product": GATEWAY, "device": "g"}));
+    assert_eq!(list["devices"], json!([format!("{PRODUCT}/{DEVICE}")]));
+    let subscribe = json!({"do": "gateway_subscribe", "filter": control});
+    assert_eq!(sdk.call(subscribe.clone())["codes"], json!([0x80]), "it is not online yet");
+    assert_eq!(sdk.call(command("gateway_online"))["code"], 0);
+    assert_eq!(presence(&mut news), ("EV_ONLINE".to_owned(), "REASON_DEVICE_CONNECT".to_owned()));
+
+    assert_eq!(sdk.call(subscribe)["codes"], json!([0]));
+    sdk.call(json!({"do": "publish", "topic": event, "payload": {"temp": 3}, "qos": 1}));
+    assert_eq!(application.receive(SOON).unwrap().topic, event);
+    application.publish(&control, r#"{"on":true}"#).unwrap();
+    let told = sdk.call(json!({"do": "receive", "within": 20}));
+    assert_eq!((&told["topic"], &told["payload"]), (&json!(control), &json!({"on": true})));
+    let seen = hub.query(&format!("SELECT deviceName(), msg.device, msg.publisher FROM '{event}'"));
+    assert_eq!(seen, [[json!(DEVICE), json!(DEVICE), json!(format!("device:{GATEWAY}/g"))]]);
+
+    // The shadow of the device, and calls to it.
+    assert_eq!(sdk.call(command("shadow_init"))["codes"], json!([0]));
+    sdk.call(json!({"do": "shadow_report", "key": "speed", "value": 3}));
+    let reply = sdk.call(json!({"do": "receive", "within": 20}));
+    assert_eq!(reply["topic"], format!("$shadow/operation/result/{PRODUCT}/{DEVICE}"));
+    assert_eq!(reply["payload"]["payload"]["state"], json!({"reported": {"speed": 3}}));
+    hub.weir(&["set", "shadow", PRODUCT, DEVICE, "--desired", r#"{"speed":7}"#]);
+    assert_eq!(sdk.call(json!({"do": "receive", "within": 20}))["payload"]["type"], "delta");
+    assert_eq!(sdk.call(command("rrpc_init"))["codes"], json!([0]));
+    let called = hub.weir(&["call", PRODUCT, DEVICE, r#"{"on":true}"#, "--timeout", "20s"]);
+    let answer: Value = serde_json::from_slice(&called.stdout).unwrap();
+    assert_eq!(answer, json!({"done": {"on": true}}));
+
+    let described = hub.weir(&["describe", "device", PRODUCT, DEVICE, "-o", "json"]);
+    let described: Value = serde_json::from_slice(&described.stdout).unwrap();
+    assert_eq!((&described["online"], &described["gateway"]["product"]), (&json!(true), &json!(GATEWAY)));
+    assert!(described["gateway"]["online_since"].is_u64() && described["session"].is_null(), "{described}");
+
+    assert_eq!(sdk.call(command("gateway_offline"))["code"], 0);
+    assert_eq!(presence(&mut news), ("EV_OFFLINE".to_owned(), "REASON_DEVICE_DISCONNECT".to_owned()));
+    assert_eq!(sdk.call(command("gateway_online"))["code"], 0);
+    assert_eq!(sdk.call(command("gateway_unbind"))["code"], 0);
+    assert_eq!(sdk.call(command("gateway_online"))["code"], 1);
+    sdk.call(json!({"do": "disconnect"}));
 }
 
 /// It is the SDK that fails, before a byte goes out.

@@ -28,14 +28,15 @@ pub async fn list(
     Ok(broker.store().devices(product, offset, limit).await?)
 }
 
-/// Deletes a device with its tokens, pins and shadows, revokes the certificates that the hub issued to it, and ends its
-/// session.
+/// Deletes a device with its tokens, pins, bindings and shadows, revokes the certificates that the hub issued to it, and
+/// ends its session.
 pub async fn delete(broker: &Broker, id: &DeviceId) -> Result<(), AdminError> {
     completed(broker, "device deleted", |broker| {
         let id = id.clone();
         async move {
             broker.store().delete_device(&id, broker.clock().now()).await?;
             broker.end_sessions(&Principal::Device(id.clone())).await;
+            broker.put_offline(|device, through| *device == id || through.gateway == id).await;
             broker.forget_shadows(&id).await;
             Ok(())
         }
@@ -57,6 +58,7 @@ pub async fn set_enabled(broker: &Broker, id: &DeviceId, enabled: bool) -> Resul
             broker.store().set_device_enabled(&id, enabled).await?;
             if !enabled {
                 broker.close_device_sessions(&id, CloseReason::Disabled);
+                broker.put_offline(|device, through| *device == id || through.gateway == id).await;
             }
             get(&broker, &id)
         }

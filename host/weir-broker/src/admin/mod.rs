@@ -1,4 +1,5 @@
-//! What an administrator does to products, topic classes, devices, registrations, tokens, certificates, keys, secrets and dead letters.
+//! What an administrator does to products, topic classes, devices, registrations, gateways, tokens, certificates, keys,
+//! secrets and dead letters.
 //!
 //! Every management API is made of these functions, so that what is checked is checked once. They take the
 //! [`Broker`](crate::Broker), because to take a right away is also to end the live sessions that rest on it.
@@ -9,6 +10,7 @@ pub mod authorities;
 pub mod certificates;
 pub mod dead_letters;
 pub mod devices;
+pub mod gateways;
 pub mod keys;
 pub mod products;
 pub mod registrations;

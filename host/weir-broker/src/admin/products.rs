@@ -51,6 +51,7 @@ pub async fn set_enabled(broker: &Broker, id: &ProductId, enabled: bool) -> Resu
             broker.store().set_product_enabled(&id, enabled).await?;
             if !enabled {
                 broker.close_product_sessions(&id, CloseReason::Disabled);
+                broker.put_offline(|device, through| device.product == id || through.gateway.product == id).await;
             }
             get(&broker, &id)
         }

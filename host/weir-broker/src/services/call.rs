@@ -164,7 +164,9 @@ impl Broker {
         if self.store().device(device)?.is_none() {
             return Err(CallError::NoDevice(device.clone()));
         }
-        let key = SessionKey::of(&Principal::Device(device.clone()), "");
+        // A device that is online through its gateway hears by it.
+        let through = self.sub_devices().through(device);
+        let key = SessionKey::of_device(through.as_ref().map_or(device, |through| &through.gateway));
         if self.connections().about(&key).is_none() {
             return Err(CallError::Offline(device.clone()));
         }

@@ -28,7 +28,7 @@ use crate::{
     message::KeptMessage,
     outbound::{Outbound, OutboundRow},
     pace::Pace,
-    policy::KnownTopic,
+    policy::{KnownTopic, Right},
 };
 
 /// One client's hold on its session. Dropping it is the network going away.
@@ -160,13 +160,15 @@ impl Session {
             return requests.iter().map(|_| Err(SubscribeError::Ended)).collect();
         };
         let limit = self.broker.limits().subscriptions;
-        let (version, policy) = (self.broker.ingress().policy.version(), self.broker.policy());
-        let mut changes = Vec::new();
+        let policy = &self.broker.ingress().policy;
+        let version = policy.version();
+        let (mut changes, mut some_lent) = (Vec::new(), false);
         let mut answers: Vec<Result<Qos, SubscribeError>> = requests
             .iter()
             .zip(held)
             .map(|(request, held)| {
-                policy.may_subscribe(&self.principal, request.filter.filter())?;
+                let right = policy.may_subscribe(&self.principal, self.line.id, request.filter.filter())?;
+                some_lent |= right == Right::Lent;
                 count += usize::from(!held);
                 if count > limit && !held {
                     return Err(SubscribeError::TooMany { limit });
@@ -181,11 +183,12 @@ impl Session {
                 Ok(granted)
             })
             .collect();
+        self.known_topic.acts |= some_lent;
         if let Err(error) = self.note_all(&changes).await {
             answers.iter_mut().filter(|answer| answer.is_ok()).for_each(|answer| *answer = Err(error.clone()));
         }
-        // Whoever changes the policy ends the subscriptions there are; one that was being made meanwhile looks again.
-        if self.broker.ingress().policy.version() != version {
+        // Whoever takes a right away ends the subscriptions there are; one that was being made meanwhile looks again.
+        if some_lent || self.broker.ingress().policy.version() != version {
             self.look_again(requests, &mut answers).await;
         }
         for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
@@ -196,9 +199,9 @@ impl Session {
 
     /// Ends what was granted and is not allowed any more.
     async fn look_again(&mut self, requests: &[Subscription], answers: &mut [Result<Qos, SubscribeError>]) {
-        let policy = self.broker.policy();
         for (request, answer) in requests.iter().zip(answers) {
-            if let Err(denied) = policy.may_subscribe(&self.principal, request.filter.filter())
+            let policy = &self.broker.ingress().policy;
+            if let Err(denied) = policy.may_subscribe(&self.principal, self.line.id, request.filter.filter())
                 && answer.is_ok()
             {
                 self.unsubscribe(std::slice::from_ref(&request.filter)).await;

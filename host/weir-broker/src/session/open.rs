@@ -52,10 +52,16 @@ impl Session {
             certificate: peer.certificate(),
             goes_on: !clean_start,
         };
-        let Registered { line, replaced, open } = broker.connections().register(&registration, broker.presence());
+        let Registered { line, replaced, displaced, open } =
+            broker.connections().register(&registration, broker.presence());
         broker.metrics().sessions(open);
         let mut pending =
             Pending { broker: &broker, key: &key, principal: &principal, line: Arc::clone(&line), opened: false };
+        if let Some(through) = displaced
+            && let Principal::Device(device) = &principal
+        {
+            broker.end_lent(vec![(device.clone(), through)]).await;
+        }
         if let Some(replaced) = replaced {
             // What it still had to say of the session comes first. One that hangs is not waited for.
             let _released = timeout(TAKE_OVER, replaced.released()).await;
@@ -66,6 +72,7 @@ impl Session {
         pending.opened = true;
         drop(pending);
         let (inbox, present, received, subscriptions) = found;
+        let known_topic = KnownTopic::of(line.id);
         let session = Self {
             client_id: client_id.into(),
             publisher: principal.to_string().into(),
@@ -78,7 +85,7 @@ impl Session {
             expiry,
             kept,
             will: will.map(Box::new),
-            known_topic: KnownTopic::default(),
+            known_topic,
             pace: Pace::default(),
             received: received.into_iter().collect(),
             backlog: None,
@@ -96,9 +103,10 @@ impl Session {
 
     /// Subscriptions of an earlier connection that this client may not have any more.
     async fn end_what_is_not_allowed(&self, subscriptions: Vec<SubscriptionFilter>) {
-        let policy = self.broker.policy();
-        let refused =
-            subscriptions.into_iter().filter(|held| policy.may_subscribe(&self.principal, held.filter()).is_err());
+        let policy = &self.broker.ingress().policy;
+        let may =
+            |held: &SubscriptionFilter| policy.may_subscribe(&self.principal, self.line.id, held.filter()).is_ok();
+        let refused = subscriptions.into_iter().filter(|held| !may(held));
         let connection = Some(self.line.id);
         let changes: Vec<Change> = refused.map(|filter| Change::Unsubscribed { connection, filter }).collect();
         // If it cannot be written, the hub is going down.

@@ -201,6 +201,10 @@ impl SessionKey {
         }
     }
 
+    pub(crate) fn of_device(device: &DeviceId) -> Self {
+        Self(format!("device:{device}").into())
+    }
+
     /// The session that published a message: its publisher's, with this client id.
     pub(crate) fn of_publisher(publisher: &str, client_id: &str) -> Self {
         if publisher.starts_with("device:") {

@@ -14,6 +14,7 @@ use weir_core::{CertificateIdentity, DeviceId, Fingerprint, Principal, ProductId
 
 use super::{CloseReason, SessionKey};
 use crate::{
+    gateway::{SubDevices, Through},
     line::Line,
     presence::{Presence, Reason},
 };
@@ -23,7 +24,13 @@ use crate::{
 pub(crate) struct Connections {
     open: Mutex<Open>,
     next: AtomicU64,
+    /// Devices that are online through a connection of another one.
+    sub_devices: SubDevices,
 }
+
+/// A gateway that is not connected brings nobody online.
+#[derive(Debug)]
+pub(crate) struct Away;
 
 #[derive(Debug, Default)]
 struct Open {
@@ -59,6 +66,8 @@ struct Connected {
     certificate: Option<Arc<CertificateIdentity>>,
     /// Whether it goes on with the session of the one before it.
     goes_on: bool,
+    /// Whether its end was told already, because its device came online through a gateway.
+    is_told: bool,
 }
 
 /// Whose connections these are, for presence.
@@ -76,14 +85,16 @@ pub(super) struct Registered {
     pub(super) line: Arc<Line>,
     /// The connection that had it.
     pub(super) replaced: Option<Arc<Line>>,
+    /// How the device was online through its gateway.
+    pub(super) displaced: Option<Through>,
     /// Connections there are now.
     pub(super) open: usize,
 }
 
 impl Connections {
     /// Numbers of connections go on from one process to the next: `epoch` is that of the log.
-    pub(crate) fn new(epoch: u32) -> Self {
-        Self { open: Mutex::default(), next: AtomicU64::new(u64::from(epoch) << 40) }
+    pub(crate) fn new(epoch: u32, sub_devices: SubDevices) -> Self {
+        Self { open: Mutex::default(), next: AtomicU64::new(u64::from(epoch) << 40), sub_devices }
     }
 
     /// Adds a connection and tells that its device is there, after it has told that the one it replaces is gone. A
@@ -97,6 +108,7 @@ impl Connections {
             connected_at: at,
             certificate: certificate.cloned(),
             goes_on,
+            is_told: false,
         };
         let mut open = self.open.lock();
         let old = open.by_key.insert(key.clone(), connected);
@@ -107,17 +119,68 @@ impl Connections {
             // A client that starts anew has ended the session that the will is of. Nobody waits if it was sent.
             let _told = will.send(if goes_on { Fate::Discarded } else { Fate::Sent });
         }
+        let mut displaced = None;
         // Under the lock, so that news of one device has the order of its connections.
         if let Principal::Device(device) = principal {
-            if old.is_some() {
+            displaced = self.sub_devices.take(device, |_| true);
+            if let Some(old) = &old {
+                let behind = self.sub_devices.take_all(old.line.id);
+                behind.iter().for_each(|(behind, _)| presence.tell(behind, Reason::TakenOver));
+                self.sub_devices.have_left(behind);
+            }
+            if displaced.is_some() || old.as_ref().is_some_and(|old| !old.is_told) {
                 presence.tell(device, Reason::TakenOver);
             }
             presence.tell(device, Reason::Connected);
         }
-        Registered { line, replaced: old.map(|old| old.line), open: open.by_key.len() }
+        Registered { line, replaced: old.map(|old| old.line), displaced, open: open.by_key.len() }
     }
 
-    /// Takes a connection out, unless another has taken its place, and tells that its device is gone.
+    /// Brings a device online through the connection that its gateway has now; one of its own is closed. Gives how it was
+    /// online through a connection before, if that was another.
+    pub(crate) fn bring_online(
+        &self,
+        gateway: &DeviceId,
+        device: &DeviceId,
+        at: Timestamp,
+        presence: &Presence,
+    ) -> Result<Option<Through>, Away> {
+        let mut open = self.open.lock();
+        let connected = open.by_key.get(&SessionKey::of_device(gateway)).filter(|gate| gate.line.closed().is_none());
+        let connection = connected.ok_or(Away)?.line.id;
+        if self.sub_devices.is_through(connection, device) {
+            return Ok(None);
+        }
+        let mut was_there = false;
+        if let Some(own) = open.by_key.get_mut(&SessionKey::of_device(device)).filter(|own| !own.is_told) {
+            own.line.close(CloseReason::TakenOver);
+            own.is_told = true;
+            was_there = true;
+        }
+        let before = self.sub_devices.put(device, Through { gateway: gateway.clone(), connection, since: at });
+        if was_there || before.is_some() {
+            presence.tell(device, Reason::TakenOver);
+        }
+        presence.tell(device, Reason::Connected);
+        Ok(before)
+    }
+
+    /// Takes a device offline that is online through a gateway as `which` says, and tells so.
+    pub(crate) fn take_offline(
+        &self,
+        device: &DeviceId,
+        which: impl FnOnce(&Through) -> bool,
+        reason: Reason,
+        presence: &Presence,
+    ) -> Option<Through> {
+        let _order_of_news = self.open.lock();
+        let through = self.sub_devices.take(device, which)?;
+        presence.tell(device, reason);
+        Some(through)
+    }
+
+    /// Takes a connection out, unless another has taken its place, and tells that its device is gone, and those with it
+    /// that were online through it.
     pub(super) fn remove(
         &self,
         key: &SessionKey,
@@ -128,9 +191,14 @@ impl Connections {
     ) -> usize {
         let mut open = self.open.lock();
         if open.by_key.get(key).is_some_and(|connected| connected.line.id == line.id) {
-            open.by_key.remove(key);
+            let is_told = open.by_key.remove(key).is_some_and(|connected| connected.is_told);
             if let Principal::Device(device) = principal {
-                presence.tell(device, reason);
+                let behind = self.sub_devices.take_all(line.id);
+                behind.iter().for_each(|(behind, _)| presence.tell(behind, reason));
+                self.sub_devices.have_left(behind);
+                if !is_told {
+                    presence.tell(device, reason);
+                }
             }
         }
         open.by_key.len()
@@ -168,8 +236,7 @@ impl Connections {
     }
 
     pub(crate) fn close_device(&self, device: &DeviceId, reason: CloseReason) {
-        let key = SessionKey::of(&Principal::Device(device.clone()), "");
-        if let Some(connected) = self.open.lock().by_key.get(&key) {
+        if let Some(connected) = self.open.lock().by_key.get(&SessionKey::of_device(device)) {
             connected.line.close(reason);
         }
     }

@@ -20,7 +20,10 @@ use super::{
     replies::Reply,
     state::{OfDevice, Outcome, Request},
 };
-use crate::delivery::{Change, ControlRecord};
+use crate::{
+    delivery::{Change, ControlRecord},
+    gateway::named,
+};
 
 /// Devices that are read from the store at once.
 const LOADED_AT_ONCE: usize = 4_096;
@@ -245,7 +248,12 @@ fn matter(records: &Records, row: usize) -> Option<Matter> {
     let (key, change) = ControlRecord::read(records, row)?;
     match change {
         Change::Opened(opened) if !opened.clean => Some(Matter::Listens(key.device()?, None)),
-        Change::Subscribed { subscription, .. } => Some(Matter::Listens(key.device()?, Some(subscription.filter))),
+        Change::Subscribed { subscription, .. } => {
+            let subscriber = key.device()?;
+            // A gateway subscribes for devices that are online through it.
+            let device = named(&subscription.filter).unwrap_or(subscriber);
+            Some(Matter::Listens(device, Some(subscription.filter)))
+        }
         _ => None,
     }
 }

@@ -238,7 +238,7 @@ impl Hub {
         let store = Store::open(folder.path()).unwrap();
         let role = Role::Administrator;
         store.import_key(&"admin".parse().unwrap(), role, "secret", clock.now()).await.unwrap();
-        let product = NewProduct { id: "A1B2C3D4E5".parse().ok(), name: "test".to_owned(), schema: Vec::new() };
+        let product = NewProduct { id: "A1B2C3D4E5".parse().ok(), name: "test".to_owned(), ..NewProduct::default() };
         // A second start finds what the first has made.
         if store.create_product(product, clock.now()).await.is_ok() {
             store.create_key(&"app".parse().unwrap(), Role::Application(Grants::default()), clock.now()).await.unwrap();

@@ -127,7 +127,7 @@ impl Gate {
 
     /// Counts a refusal by kind.
     fn counted<T>(&self, outcome: Result<T, ApiError>) -> Result<T, ApiError> {
-        outcome.inspect_err(|error| self.broker.metrics().refused("gateway", error.kind))
+        outcome.inspect_err(|error| self.broker.metrics().refused("http_gateway", error.kind))
     }
 }
 

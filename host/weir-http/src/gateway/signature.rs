@@ -25,11 +25,8 @@ pub(super) struct Signature {
 /// Reads the signature of a POST to `path`.
 pub(super) fn signature(headers: &HeaderMap, path: &str, body: &[u8]) -> Result<Signature, ApiError> {
     let algorithm = text(headers, "x-tc-algorithm")?;
-    let method = match algorithm.to_ascii_lowercase().as_str() {
-        "hmacsha256" => SigningMethod::HmacSha256,
-        "hmacsha1" => SigningMethod::HmacSha1,
-        _ => return Err(ApiError::invalid("X-TC-Algorithm: use hmacsha256 or hmacsha1")),
-    };
+    let method = SigningMethod::named(&algorithm.to_ascii_lowercase());
+    let method = method.ok_or_else(|| ApiError::invalid("X-TC-Algorithm: use hmacsha256 or hmacsha1"))?;
     let (timestamp, nonce) = (number(headers, "x-tc-timestamp")?, number(headers, "x-tc-nonce")?);
     let bytes = STANDARD.decode(text(headers, "x-tc-signature")?);
     let bytes = bytes.map_err(|_| ApiError::invalid("X-TC-Signature is not base64"))?;

@@ -18,7 +18,7 @@ async fn a_product_keeps_its_schema_in_order() {
     assert_eq!(made["schema"].to_string(), r#"{"temp":"number","at":"integer","pos.lat":"number"}"#);
     assert_eq!(made["created_at"], START.0);
     assert_eq!(hub.get_json("GET", &format!("/v1/products/{id}"), "").await, made);
-    assert_eq!(hub.get_json("GET", "/v1/products", "").await["total"], 3);
+    assert_eq!(hub.get_json("GET", "/v1/products", "").await["total"], 4);
     hub.end().await;
 }
 
@@ -30,7 +30,7 @@ async fn a_device_shows_its_key_alone_and_not_in_a_list() {
     assert_eq!(psk.len(), 24);
     let expected = json!({
         "product": "A1B2C3D4E5", "device": "dev_02", "psk": psk, "enabled": true, "product_enabled": true,
-        "activated_at": null, "created_at": START.0,
+        "type": "device", "activated_at": null, "created_at": START.0,
     });
     assert_eq!(made, expected);
     let described = hub.get_json("GET", "/v1/products/A1B2C3D4E5/devices/dev_01", "").await;
@@ -40,8 +40,42 @@ async fn a_device_shows_its_key_alone_and_not_in_a_list() {
 
     let page = hub.get_json("GET", "/v1/products/A1B2C3D4E5/devices?offset=1&limit=5", "").await;
     let listed = json!({ "product": "A1B2C3D4E5", "device": "dev_02", "enabled": true,
-        "product_enabled": true, "activated_at": null, "created_at": START.0 });
+        "product_enabled": true, "type": "device", "activated_at": null, "created_at": START.0 });
     assert_eq!(page, json!({ "items": [listed], "total": 2 }));
+    hub.end().await;
+}
+
+#[tokio::test]
+async fn a_device_shows_its_gateway_and_a_gateway_its_devices() {
+    const BINDINGS: &str = "/v1/products/GATEWAY001/devices/g/bindings";
+    let hub = TestHub::start().await;
+    let gateway = hub.get_json("GET", "/v1/products/GATEWAY001", "").await;
+    assert_eq!(gateway["type"], "gateway");
+    hub.get_json("POST", "/v1/products/A1B2C3D4E5/devices", r#"{"name":"dev_02"}"#).await;
+    let devices = |name: &str| format!(r#"{{"devices":[{{"product":"A1B2C3D4E5","device":"{name}"}}]}}"#);
+    let made = hub.get_json("POST", BINDINGS, devices("dev_02")).await;
+    assert_eq!(made, json!({ "bound": [{ "product": "A1B2C3D4E5", "device": "dev_02" }] }));
+
+    let listed = hub.get_json("GET", &format!("{BINDINGS}?offset=1&of_product=A1B2C3D4E5"), "").await;
+    let item = json!({ "product": "A1B2C3D4E5", "device": "dev_02", "bound_at": START.0, "online_since": null });
+    assert_eq!(listed, json!({ "items": [item], "total": 2 }));
+    let described = hub.get_json("GET", "/v1/products/A1B2C3D4E5/devices/dev_02", "").await;
+    let gateway = json!({ "product": "GATEWAY001", "device": "g", "bound_at": START.0, "online_since": null });
+    assert_eq!((&described["gateway"], &described["online"]), (&gateway, &json!(false)));
+
+    for (method, url, body, expected) in [
+        ("POST", BINDINGS, devices("nobody"), StatusCode::NOT_FOUND),
+        ("POST", BINDINGS, r#"{"devices":[]}"#.to_owned(), StatusCode::BAD_REQUEST),
+        ("POST", "/v1/products/A1B2C3D4E5/devices/dev_01/bindings", devices("dev_02"), StatusCode::CONFLICT),
+        ("GET", "/v1/products/A1B2C3D4E5/devices/dev_01/bindings", String::new(), StatusCode::CONFLICT),
+        ("DELETE", &format!("{BINDINGS}/A1B2C3D4E5/nobody"), String::new(), StatusCode::NOT_FOUND),
+        ("DELETE", &format!("{BINDINGS}/A1B2C3D4E5/dev_02"), String::new(), StatusCode::NO_CONTENT),
+        ("DELETE", &format!("{BINDINGS}/A1B2C3D4E5/dev_02"), String::new(), StatusCode::NOT_FOUND),
+    ] {
+        assert_eq!(hub.ask(method, url, body).await.status, expected, "{method} {url}");
+    }
+    let described = hub.get_json("GET", "/v1/products/A1B2C3D4E5/devices/dev_02", "").await;
+    assert_eq!(described["gateway"], Value::Null);
     hub.end().await;
 }
 

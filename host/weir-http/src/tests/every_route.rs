@@ -37,6 +37,8 @@ const TOPICS: &str = "/v1/products/{product}/topics";
 const TOPIC: &str = "/v1/products/{product}/topics/{suffix}";
 const DEVICES: &str = "/v1/products/{product}/devices";
 const DEVICE: &str = "/v1/products/{product}/devices/{device}";
+const BINDINGS: &str = "/v1/products/{product}/devices/{device}/bindings";
+const BINDING: &str = "/v1/products/{product}/devices/{device}/bindings/{bound_product}/{bound_device}";
 const TOKENS: &str = "/v1/products/{product}/devices/{device}/tokens";
 const SHADOW: &str = "/v1/products/{product}/devices/{device}/shadow";
 const SHADOWS: &str = "/v1/products/{product}/devices/{device}/shadows";
@@ -70,6 +72,9 @@ const CASES: &[Case] = &[
     managed("GET", DEVICE, "", 200),
     managed("DELETE", DEVICE, "", 204),
     managed("PATCH", DEVICE, r#"{"enabled":false}"#, 200),
+    managed("POST", BINDINGS, r#"{"devices":[{"product":"A1B2C3D4E5","device":"dev_01"}]}"#, 201),
+    managed("GET", BINDINGS, "", 200),
+    managed("DELETE", BINDING, "", 204),
     managed("POST", TOKENS, r#"{"expires_in":60}"#, 201),
     managed("DELETE", TOKENS, "", 200),
     managed("POST", CERTIFICATES, r#"{"expires_in":60}"#, 201),
@@ -132,11 +137,19 @@ fn filled(path: &str) -> String {
     let furnished = ["/devices", "/topics", "/registration", "/certificates", "/authorities"]
         .iter()
         .any(|list| path.contains(list));
-    let product = if furnished { PRODUCT } else { "EMPTY00001" };
+    let is_gateways = path.contains("/bindings");
+    let product = if is_gateways {
+        "GATEWAY001"
+    } else if furnished {
+        PRODUCT
+    } else {
+        "EMPTY00001"
+    };
     let url = path
         .replace("{product}", product)
         .replace("{suffix}", "up%2F+")
-        .replace("{device}", "dev_01")
+        .replace("{device}", if is_gateways { "g" } else { "dev_01" })
+        .replace("{bound_product}/{bound_device}", "A1B2C3D4E5/dev_01")
         .replace("{name}", name)
         .replace("{rule}", "overheat")
         .replace("{sink}", "unused")
@@ -171,6 +184,7 @@ async fn nobody_and_the_wrong_owner_are_refused_and_change_nothing() {
     let lists = [
         "products",
         "products/A1B2C3D4E5/devices",
+        "products/GATEWAY001/devices/g/bindings",
         "products/A1B2C3D4E5/certificates",
         "products/A1B2C3D4E5/authorities",
         "products/A1B2C3D4E5/topics",

@@ -13,10 +13,13 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 use weir_broker::{
     Broker, Drain, Limits, Parts, RuleOptions, Running,
-    admin::topics::{self, TopicClass},
+    admin::{
+        gateways,
+        topics::{self, TopicClass},
+    },
 };
 use weir_core::{
-    Fingerprint, Offset, Principal, Qos, Timestamp,
+    Fingerprint, Offset, Principal, ProductType, Qos, Timestamp,
     seams::{Delivery, IdempotenceKey},
 };
 use weir_log::{Clock, Log, LogOptions, storage::faulty::Faulty};
@@ -176,9 +179,14 @@ impl Lines {
 async fn furnish(broker: &Broker) -> String {
     let store = broker.store();
     for id in [PRODUCT, "EMPTY00001"] {
-        let product = NewProduct { id: Some(id.parse().unwrap()), name: "Test".to_owned(), schema: Vec::new() };
+        let product = NewProduct { id: Some(id.parse().unwrap()), name: "Test".to_owned(), ..NewProduct::default() };
         store.create_product(product, START).await.unwrap();
     }
+    let kind = ProductType::Gateway;
+    let product = NewProduct { id: "GATEWAY001".parse().ok(), kind, ..NewProduct::default() };
+    store.create_product(product, START).await.unwrap();
+    let gateway = "GATEWAY001/g".parse().unwrap();
+    store.create_device(&gateway, None, START).await.unwrap();
     let class = TopicClass { suffix: "up/+".parse().unwrap(), publish: true, subscribe: false };
     topics::create(broker, &PRODUCT.parse().unwrap(), class).await.unwrap();
     store.change_registration(&PRODUCT.parse().unwrap(), RegistrationChange::default()).await.unwrap();
@@ -194,6 +202,7 @@ async fn furnish(broker: &Broker) -> String {
     let device = format!("{PRODUCT}/dev_01").parse().unwrap();
     store.create_device(&device, None, START).await.unwrap();
     store.create_token(&device, None, START).await.unwrap();
+    gateways::bind(broker, &gateway, vec![device]).await.unwrap();
     let grants = weir_core::Grants {
         publish: vec!["A1B2C3D4E5/+/control".parse().unwrap()],
         subscribe: vec!["A1B2C3D4E5/+/event".parse().unwrap()],

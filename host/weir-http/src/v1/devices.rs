@@ -7,10 +7,11 @@ use weir_broker::{
     SessionStatus,
     admin::{
         devices::{self, Device},
+        gateways::{self, BoundDevice},
         tokens::{self, TokenRow},
     },
 };
-use weir_core::{DeviceId, DeviceName, ProductId, Timestamp};
+use weir_core::{DeviceId, DeviceName, ProductId, ProductType, Timestamp};
 
 use super::List;
 use crate::{
@@ -66,6 +67,9 @@ struct Shown {
     enabled: bool,
     /// Whether the devices of its product may connect at all.
     product_enabled: bool,
+    /// Its product's.
+    #[serde(rename = "type")]
+    kind: ProductType,
     /// When it connected for the first time; from then on it cannot register.
     activated_at: Option<Timestamp>,
     created_at: Timestamp,
@@ -75,9 +79,28 @@ struct Shown {
 struct Described {
     #[serde(flatten)]
     device: Shown,
+    /// By itself, or through its gateway.
     online: bool,
+    gateway: Option<Gateway>,
     session: Option<SessionStatus>,
     tokens: Vec<ShownToken>,
+}
+
+/// What the device is bound to.
+#[derive(Serialize)]
+struct Gateway {
+    product: ProductId,
+    device: DeviceName,
+    bound_at: Timestamp,
+    /// Since when the device is online through it, if it is.
+    online_since: Option<Timestamp>,
+}
+
+impl From<BoundDevice> for Gateway {
+    fn from(bound: BoundDevice) -> Self {
+        let BoundDevice { gateway, bound_at, online_since, .. } = bound;
+        Self { product: gateway.product, device: gateway.device, bound_at, online_since }
+    }
 }
 
 #[derive(Serialize)]
@@ -105,6 +128,7 @@ impl Shown {
             psk: None,
             enabled: device.enabled,
             product_enabled: device.product_enabled,
+            kind: device.kind,
             activated_at: device.activated_at,
             created_at: device.created_at,
         }
@@ -133,9 +157,12 @@ async fn describe(State(hub): State<Hub>, PathParams(id): PathParams<DeviceId>) 
     let device = devices::get(&hub.broker, &id)?;
     let session = hub.broker.device_session(&id).await;
     let tokens = tokens::list(&hub.broker, &id).await?;
+    let gateway = gateways::of(&hub.broker, &id)?;
+    let through = gateway.as_ref().is_some_and(|gateway| gateway.online_since.is_some());
     Ok(Json(Described {
         device: Shown::with_secret(device),
-        online: session.as_ref().is_some_and(|session| session.connected_at.is_some()),
+        online: through || session.as_ref().is_some_and(|session| session.connected_at.is_some()),
+        gateway: gateway.map(Gateway::from),
         session,
         tokens: tokens.into_iter().map(ShownToken::from).collect(),
     }))

@@ -3,6 +3,7 @@
 //! Times are milliseconds since 1970, offsets decimal numbers; a list is `{"items":[…],"total":n}`.
 
 mod authorities;
+mod bindings;
 mod broadcasts;
 mod call;
 mod certificates;
@@ -33,6 +34,7 @@ pub(crate) fn routes() -> Vec<Route> {
         registrations::routes(),
         topics::routes(),
         devices::routes(),
+        bindings::routes(),
         tokens::routes(),
         certificates::routes(),
         pins::routes(),

@@ -11,7 +11,7 @@ use weir_broker::{
     Broker,
     admin::products::{self, NewProduct, Product},
 };
-use weir_core::{ProductId, Timestamp, seams::FieldType};
+use weir_core::{ProductId, ProductType, Timestamp, seams::FieldType};
 
 use super::{List, topics};
 use crate::{
@@ -37,6 +37,8 @@ struct Create {
     id: Option<ProductId>,
     #[serde(default)]
     name: String,
+    #[serde(default, rename = "type")]
+    kind: ProductType,
     #[serde(default)]
     schema: Schema,
 }
@@ -45,6 +47,8 @@ struct Create {
 struct Shown {
     id: ProductId,
     name: String,
+    #[serde(rename = "type")]
+    kind: ProductType,
     schema: Schema,
     /// Whether its devices may connect.
     enabled: bool,
@@ -64,6 +68,7 @@ impl Shown {
             topics: topics::of(broker, &product.id),
             id: product.id,
             name: product.name,
+            kind: product.kind,
             schema: Schema(product.schema),
             enabled: product.enabled,
             created_at: product.created_at,
@@ -75,7 +80,7 @@ async fn create(
     State(hub): State<Hub>,
     JsonBody(new): JsonBody<Create>,
 ) -> Result<(StatusCode, Json<Shown>), ApiError> {
-    let new = NewProduct { id: new.id, name: new.name, schema: new.schema.0 };
+    let new = NewProduct { id: new.id, name: new.name, kind: new.kind, schema: new.schema.0 };
     let product = products::create(&hub.broker, new).await?;
     Ok((StatusCode::CREATED, Json(Shown::new(&hub.broker, product))))
 }

@@ -5,7 +5,7 @@ use tokio::{
     time::Instant,
 };
 use weir_broker::{PublishError, RetainHandling, Subscription};
-use weir_core::{Classify, Envelope, Offset, Protocol};
+use weir_core::{Classify, Envelope, Offset, Protocol, Qos};
 
 use super::{
     end::End,
@@ -89,6 +89,8 @@ impl Client {
                 self.connection.not_published(refused, error.kind());
                 Ok(Done::All)
             }
+            // A gateway's others do not go with one that has left it. At QoS 0 nobody waits for an answer [MQTT-3.3.5-2].
+            (PublishError::NotThrough { .. }, [refused]) if refused.qos == Qos::AtMostOnce => Ok(Done::All),
             // 3.1.1 has no reason code for it: no PUBACK, no more reading, then close.
             (PublishError::Full, _) => {
                 self.close(PublishError::Full.into(), FULL_PAUSE);

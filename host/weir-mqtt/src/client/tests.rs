@@ -4,8 +4,11 @@ mod sessions;
 
 use std::time::Duration;
 
-use weir_broker::{CloseReason, Limits};
-use weir_core::seams::PeerIdentity;
+use weir_broker::{
+    CloseReason, Limits,
+    admin::{gateways, products::NewProduct},
+};
+use weir_core::{DeviceId, ProductType, seams::PeerIdentity};
 use weir_log::LogOptions;
 
 use hub::{Hub, connect, publish, subscribe};
@@ -319,5 +322,52 @@ async fn a_real_client_publishes_and_subscribes() {
     assert_eq!(closed.unwrap_or(0), 0);
     hub.counted("mqtt_accept", "connections", 1);
     drop((client, events));
+    hub.stop().await;
+}
+
+/// A device that leaves its gateway, as when it connects by itself, does not take the gateway's others along.
+#[tokio::test]
+async fn at_qos_0_a_gateway_outlives_what_it_says_for_a_device_that_has_left() {
+    let hub = Hub::start().await;
+    let (broker, now) = (hub.broker.clone(), hub.broker.clock().now());
+    let (store, kind) = (broker.store(), ProductType::Gateway);
+    let product = NewProduct { id: "GATEWAY001".parse().ok(), kind, ..NewProduct::default() };
+    store.create_product(product, now).await.unwrap();
+    let (gateway_id, device): (DeviceId, DeviceId) =
+        ("GATEWAY001/g".parse().unwrap(), "A1B2C3D4E5/dev".parse().unwrap());
+    store.create_device(&gateway_id, None, now).await.unwrap();
+    let (_, token) = store.create_token(&gateway_id, None, now).await.unwrap();
+    gateways::bind(&broker, &gateway_id, vec![device.clone()]).await.unwrap();
+
+    let mut gateway = hub.connect(65_536);
+    gateway.send(&connect("g", "GATEWAY001/g", &token, 0, b"")).await;
+    gateway.expect(b"\x20\x02\0\0").await;
+    let ask = |operation: &str| {
+        let payload = format!(
+            r#"{{"type":"{operation}","payload":{{"devices":[{{"product_id":"A1B2C3D4E5","device_name":"dev"}}]}}}}"#
+        );
+        publish("$gateway/operation/GATEWAY001/g", Some(1), payload.as_bytes())
+    };
+    let bound = || gateways::of(&broker, &device).unwrap().unwrap();
+    gateway.send(&ask("online")).await;
+    gateway.expect(b"\x40\x02\0\x01").await;
+    let start = std::time::Instant::now();
+    while bound().online_since.is_none() {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        tokio::task::yield_now().await;
+    }
+    gateway.send(&publish(EVENT, Some(2), b"x")).await;
+    gateway.expect(b"\x40\x02\0\x02").await;
+
+    let by_itself = hub.device().await;
+    assert_eq!(bound().online_since, None);
+    let own = "GATEWAY001/g/event";
+    gateway.send(&[publish(EVENT, None, b"x"), publish(own, Some(3), b"y"), publish(EVENT, None, b"z")].concat()).await;
+    gateway.expect(b"\x40\x02\0\x03").await;
+    hub.eventually("publish", "forbidden", 2).await;
+    // What asks for an answer cannot be given one [MQTT-3.3.5-2].
+    gateway.send(&publish(EVENT, Some(4), b"x")).await;
+    assert!(gateway.closed().await.is_empty());
+    drop(by_itself);
     hub.stop().await;
 }

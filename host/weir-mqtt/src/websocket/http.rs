@@ -121,7 +121,7 @@ where
                 }
                 match (progress.asked.load(Ordering::Relaxed), progress.answering.load(Ordering::Relaxed)) {
                     (false, _) => metrics.refused_for("websocket_upgrade", "handshake_timeout"),
-                    (true, true) => metrics.refused_for("gateway", "timeout"),
+                    (true, true) => metrics.refused_for("http_gateway", "timeout"),
                     // It has had its answers, and asks no more.
                     (true, false) => {}
                 }

@@ -13,7 +13,7 @@ fn kind<T: std::fmt::Debug>(result: Result<T, StoreError>) -> ErrorKind {
 async fn products() {
     let (_folder, store) = fresh();
     let schema = vec![("z".to_owned(), FieldType::Number), ("a".to_owned(), FieldType::Text)];
-    let new = NewProduct { id: Some(product()), name: "Panels".to_owned(), schema };
+    let new = NewProduct { id: Some(product()), name: "Panels".to_owned(), schema, ..NewProduct::default() };
     let made = store.create_product(new.clone(), NOW).await.unwrap();
     assert_eq!(store.product(&product()).unwrap().as_ref(), Some(&made));
     assert_eq!(made.schema, new.schema, "the order of the schema is kept");

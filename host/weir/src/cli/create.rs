@@ -1,12 +1,13 @@
-//! `weir create`: products, topic classes, devices, tokens, certificates, pins, authorities, keys and secrets.
+//! `weir create`: products, topic classes, devices, bindings, tokens, certificates, pins, authorities, keys and secrets.
 
 use std::{io::Read, path::PathBuf};
 
 use serde_json::{Map, Value, json};
-use weir_core::{DeviceId, KeyName, ProductId, SecretName, TopicFilter, TopicSuffix};
+use weir_core::{DeviceId, KeyName, ProductId, ProductType, SecretName, TopicFilter, TopicSuffix};
 
 use super::{
     authority::{self, AuthorityArgs},
+    binding::{self, BindingArgs},
     certificate::{self, CertificateArgs},
     device::{self, DeviceArgs, Expiry},
     failure::Failure,
@@ -29,6 +30,9 @@ pub(crate) enum What {
         /// A name for people
         #[arg(long)]
         name: Option<String>,
+        /// What its devices are: device, or gateway, which acts for devices that are bound to it
+        #[arg(long = "type", value_name = "TYPE", default_value_t, hide_default_value = true)]
+        kind: ProductType,
         /// Fields of its messages and their types, against which rules are checked: number, integer, text, boolean or json
         #[arg(long, value_name = "FIELD:TYPE,…", value_delimiter = ',', value_parser = parse_field)]
         schema: Vec<(String, String)>,
@@ -78,6 +82,12 @@ pub(crate) enum What {
         #[command(flatten)]
         args: AuthorityArgs,
     },
+    /// Bind devices to a gateway, which may then bring them online and act for them
+    #[command(alias = "bindings")]
+    Binding {
+        #[command(flatten)]
+        args: BindingArgs,
+    },
     /// Make a password with which an MQTT client can be a device
     #[command(alias = "tokens")]
     Token {
@@ -107,7 +117,7 @@ pub(crate) enum What {
 
 pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failure> {
     match what {
-        What::Product { id, name, schema } => create_product(id, name, schema, hub, out).await,
+        What::Product { id, name, kind, schema } => create_product(id, name, kind, schema, hub, out).await,
         What::Topic { product, suffix, publish, subscribe } => {
             let body = json!({"suffix": suffix, "publish": publish, "subscribe": subscribe});
             let created = hub
@@ -127,6 +137,7 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
             certificate::create(&device.id()?, &args, first, hub, out).await
         }
         What::Pin { args } => pin::create(&args, hub, out).await,
+        What::Binding { args } => binding::create(&args, hub, out).await,
         What::Authority { args } => authority::create(&args, hub, out).await,
         What::Token { device, expiry } => device::token(&device, &expiry, hub, out).await,
         What::Key { name, publish, subscribe, administrator } => {
@@ -154,6 +165,7 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
 async fn create_product(
     id: Option<ProductId>,
     name: Option<String>,
+    kind: ProductType,
     schema: Vec<(String, String)>,
     hub: &Hub,
     out: Output,
@@ -164,6 +176,9 @@ async fn create_product(
     }
     if let Some(name) = name {
         body.insert("name".to_owned(), json!(name));
+    }
+    if kind != ProductType::Device {
+        body.insert("type".to_owned(), json!(kind));
     }
     if !schema.is_empty() {
         let schema: Map<String, Value> = schema.into_iter().map(|(field, kind)| (field, json!(kind))).collect();

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use weir_core::{KeyName, ProductId, RuleName, SecretName, SinkName, TopicSuffix};
 
 use super::{
+    binding::{self, BindingArgs},
     broadcast, certificate,
     device::DeviceArgs,
     failure::Failure,
@@ -21,7 +22,7 @@ pub(crate) enum What {
     /// A topic class of a product; subscriptions that rest on it end at once
     #[command(alias = "topics")]
     Topic { product: ProductId, suffix: TopicSuffix },
-    /// A device, with its tokens and pins; the certificates that the hub issued to it are revoked
+    /// A device, with its tokens, pins and bindings; the certificates that the hub issued to it are revoked
     #[command(alias = "devices")]
     Device {
         #[command(flatten)]
@@ -57,6 +58,12 @@ pub(crate) enum What {
         #[command(flatten)]
         args: UnpinArgs,
     },
+    /// The binding of devices to a gateway, which cannot act for them any more at once
+    #[command(alias = "bindings")]
+    Binding {
+        #[command(flatten)]
+        args: BindingArgs,
+    },
     /// An authority of a product: nobody gets in any more by what it signed
     #[command(alias = "authorities")]
     Authority { product: ProductId, fingerprint: String },
@@ -90,6 +97,7 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
         What::Broadcast { product, id } => broadcast::cancel(&product, id, hub, out).await,
         What::Certificate { names } => certificate::revoke(&names, hub, out).await,
         What::Pin { args } => pin::delete(&args, hub, out).await,
+        What::Binding { args } => binding::delete(&args, hub, out).await,
         What::Authority { product, fingerprint } => {
             hub.delete(&["products", product.as_str(), "authorities", &fingerprint])
                 .await

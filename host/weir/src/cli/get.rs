@@ -30,6 +30,12 @@ pub(crate) enum What {
         #[arg(required = true, num_args = 1..=2, value_names = ["PRODUCT", "DEVICE"])]
         of: Vec<String>,
     },
+    /// Devices that are bound to a gateway, and whether they are online through it
+    #[command(visible_alias = "binding")]
+    Bindings {
+        #[command(flatten)]
+        gateway: DeviceArgs,
+    },
     /// Authorities that a product registered
     #[command(visible_alias = "authority")]
     Authorities { product: ProductId },
@@ -77,9 +83,10 @@ pub(crate) enum What {
 pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failure> {
     match what {
         What::Products => {
-            let columns: [Column; 6] = [
+            let columns: [Column; 7] = [
                 ("ID", |product| text(product, "id")),
                 ("NAME", |product| text(product, "name")),
+                ("TYPE", |product| text(product, "type")),
                 ("ENABLED", |product| yes_no(product, "enabled")),
                 ("TOPICS", own_topics),
                 ("SCHEMA", schema),
@@ -113,6 +120,18 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
             } else {
                 pages(&["products", &of, "certificates"], hub).await?
             };
+            out.list(&list, &columns, empty)
+        }
+        What::Bindings { gateway } => {
+            let columns: [Column; 4] = [
+                ("PRODUCT", |device| text(device, "product")),
+                ("DEVICE", |device| text(device, "device")),
+                ("BOUND", |device| time(device, "bound_at")),
+                ("ONLINE SINCE", |device| time(device, "online_since")),
+            ];
+            let DeviceId { product, device } = gateway.id()?;
+            let list = pages(&["products", product.as_str(), "devices", device.as_str(), "bindings"], hub).await?;
+            let empty = "no devices are bound to it; bind one: weir create binding PRODUCT/GATEWAY PRODUCT/DEVICE";
             out.list(&list, &columns, empty)
         }
         What::Authorities { product } => {

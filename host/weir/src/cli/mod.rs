@@ -4,6 +4,7 @@
 
 mod apply;
 mod authority;
+mod binding;
 mod broadcast;
 mod call;
 mod certificate;
@@ -58,7 +59,8 @@ struct Cli {
 enum Command {
     /// Run the hub
     Serve(serve::Args),
-    /// Make a product, topic class, device, token, certificate, key or secret; pin a certificate; register an authority
+    /// Make a product, topic class, device, token, certificate, key or secret; bind a device to a gateway; pin a
+    /// certificate; register an authority
     #[command(subcommand)]
     Create(create::What),
     /// Connect a device
@@ -69,15 +71,15 @@ enum Command {
     /// Change a shadow, whether a product's devices may register, or whether a device may again
     #[command(subcommand)]
     Set(set::What),
-    /// List products, topic classes, devices, shadows, broadcasts, certificates, authorities, rules, sinks, keys, secrets or
-    /// dead letters, or print the hub's CA
+    /// List products, topic classes, devices, a gateway's bindings, shadows, broadcasts, certificates, authorities, rules,
+    /// sinks, keys, secrets or dead letters, or print the hub's CA
     #[command(subcommand)]
     Get(get::What),
     /// Show one product, device, shadow, broadcast, authority, rule, sink or dead letter with everything known of it
     #[command(subcommand)]
     Describe(describe::What),
-    /// Delete a product, topic class, device, token, shadow, pin, authority, key, secret, rule, sink or dead letter, revoke a
-    /// certificate, or cancel a broadcast
+    /// Delete a product, topic class, device, binding, token, shadow, pin, authority, key, secret, rule, sink or dead
+    /// letter, revoke a certificate, or cancel a broadcast
     #[command(subcommand)]
     Delete(delete::What),
     /// Let a rule run, or a device or a product's devices connect, again
@@ -182,6 +184,10 @@ mod tests {
             "weir replay deadletters --rule r",
             "weir create key app --subscribe A1B2C3D4E5/+/event --publish A1B2C3D4E5/+/control",
             "weir create product --schema temp:number,status:text",
+            "weir create product --type gateway",
+            "weir create binding GATEWAY001/g A1B2C3D4E5/dev A1B2C3D4E5/dev2",
+            "weir get bindings GATEWAY001 g",
+            "weir delete bindings GATEWAY001/g A1B2C3D4E5/dev",
             "weir create certificate A1B2C3D4E5 dev --out dev --valid-for 1year",
             "weir create device A1B2C3D4E5/dev --certificate --out dev",
             "weir get ca",
@@ -226,6 +232,8 @@ mod tests {
             "weir get",
             "weir replay deadletters",
             "weir create product --schema temp",
+            "weir create product --type hub",
+            "weir create binding GATEWAY001/g",
             "weir pub t",
             "weir set shadow A1B2C3D4E5 dev",
             "weir set shadow A1B2C3D4E5 dev --desired {",

@@ -224,6 +224,10 @@ pub(crate) struct Limits {
     pub(crate) broadcast_messages_burst: u64,
     pub(crate) registrations_per_second: u64,
     pub(crate) registration_burst: u64,
+    pub(crate) sub_devices: usize,
+    pub(crate) gateway_devices: usize,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) bind_signature_age: Duration,
     #[serde(deserialize_with = "values::duration")]
     pub(crate) handshake_timeout: Duration,
     #[serde(deserialize_with = "values::duration")]
