@@ -44,8 +44,7 @@ pub use pipeline::{Parts, Running, StartError};
 pub use rules::{ActionStatus, Applied, ApplyError, Change, ReplayError, RuleOptions, RuleRuntime, RuleStatus};
 pub use services::{CallAnswer, CallError};
 pub use session::{
-    CloseReason, End, RetainHandling, Session, SessionError, SessionEvent, SessionOptions, SessionStatus,
-    SubscribeError, Subscription, Will,
+    CloseReason, End, Session, SessionError, SessionEvent, SessionOptions, SessionStatus, SubscribeError, Will,
 };
 pub use shadow::{Shadow, ShadowError, ShadowUpdate};
 pub use tail::Tail;

@@ -27,6 +27,6 @@ pub use ids::{DeviceId, DeviceName, KeyName, ProductId, RuleName, SecretName, Sh
 pub use offset::Offset;
 pub use policy::{Access, Denied, Policy, TopicClass};
 pub use principal::{Grants, Principal};
-pub use subscription::SubscriptionFilter;
+pub use subscription::{RetainHandling, Subscription, SubscriptionFilter};
 pub use topic::{Topic, TopicFilter};
 pub use trie::FilterTrie;

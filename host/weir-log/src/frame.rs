@@ -70,9 +70,9 @@ impl Frame {
         Self::from_batch(offset, self.batch.slice(skipped, self.batch.num_rows() - skipped))
     }
 
-    /// Bytes the frame takes in memory.
+    /// Bytes the frame takes in memory, about.
     pub(crate) fn memory(&self) -> usize {
-        self.batch.get_array_memory_size()
+        size_of::<Self>() + self.batch.get_array_memory_size()
     }
 }
 

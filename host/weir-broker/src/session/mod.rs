@@ -12,12 +12,11 @@ mod registry;
 use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::time::Instant;
-use weir_core::{Classify, Envelope, Offset, Principal, Protocol, Qos, SubscriptionFilter};
+use weir_core::{Classify, Envelope, Offset, Principal, Protocol, Qos, Subscription, SubscriptionFilter};
 use weir_log::{AppendError, Frame, Reader, Record};
 
 pub use self::options::{
-    CloseReason, End, RetainHandling, SessionError, SessionEvent, SessionOptions, SessionStatus, SubscribeError,
-    Subscription, Will,
+    CloseReason, End, SessionError, SessionEvent, SessionOptions, SessionStatus, SubscribeError, Will,
 };
 pub(crate) use self::{options::SessionKey, registry::Connections};
 use crate::{

@@ -12,7 +12,7 @@ use weir_broker::{
 };
 use weir_core::{DeviceId, DeviceName, ProductId, Timestamp};
 
-use super::List;
+use super::{List, Page};
 use crate::{
     access::Access,
     error::ApiError,
@@ -43,15 +43,6 @@ struct Create {
 #[serde(deny_unknown_fields)]
 struct Change {
     enabled: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Page {
-    #[serde(default)]
-    offset: u64,
-    #[serde(default = "super::page")]
-    limit: u32,
 }
 
 #[derive(Serialize)]

@@ -4,7 +4,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
-use weir_broker::{PublishError, RetainHandling, Subscription};
+use weir_broker::PublishError;
 use weir_core::{Classify, Envelope, Offset, Protocol};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    codec::{self, Publish, Subscribe, Unsubscribe},
+    codec::{Publish, Subscribe, Unsubscribe},
     connection::{Received, Request},
 };
 
@@ -145,9 +145,7 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let identifier = subscribe.identifier;
-        let asked: Vec<_> = subscribe.filters.into_iter().map(|asked| subscription(asked, identifier)).collect();
-        let answers = self.session.subscribe(&asked).await;
+        let answers = self.session.subscribe(&subscribe.filters).await;
         let granted: Vec<_> = answers.into_iter().map(|answer| answer.map_err(|error| error.kind())).collect();
         Ok(self.connection.subscribed(subscribe.packet_id, &granted, wire.out())?)
     }
@@ -158,20 +156,5 @@ impl Client {
     {
         let held = self.session.unsubscribe(&unsubscribe.filters).await;
         Ok(self.connection.unsubscribed(unsubscribe.packet_id, &held, wire.out())?)
-    }
-}
-
-fn subscription(asked: codec::Subscription, identifier: Option<u32>) -> Subscription {
-    Subscription {
-        filter: asked.filter,
-        qos: asked.qos,
-        no_local: asked.no_local,
-        retain_as_published: asked.retain_as_published,
-        retain_handling: match asked.retain_handling {
-            codec::RetainHandling::Send => RetainHandling::Send,
-            codec::RetainHandling::SendIfNew => RetainHandling::SendIfNew,
-            codec::RetainHandling::DontSend => RetainHandling::DontSend,
-        },
-        identifier,
     }
 }
