@@ -8,7 +8,7 @@ use crate::Frame;
 
 /// Frames that are kept at most. When each has a record or two, they take far more memory than their records, and readers
 /// at the head need few of them.
-const MAX_FRAMES: usize = 1_024;
+const MAX_FRAMES: usize = 256;
 
 #[derive(Debug)]
 pub(crate) struct Tail {

@@ -18,10 +18,13 @@ use crate::{
 };
 
 /// What became of packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Done {
     /// They are done with.
     All,
+    /// They are done with, but for the last: it is to be answered when the log has it.
+    Subscribe(Subscribe),
+    Unsubscribe(Unsubscribe),
     /// The log has no room now: they must be given again.
     Busy,
     /// The client publishes too fast: they must be given again then.
@@ -34,10 +37,7 @@ pub(super) enum Done {
 
 impl Client {
     /// Acts on what came out of some bytes.
-    pub(super) async fn act<S>(&mut self, wire: &mut Wire<S>, received: Received<'_>) -> Result<Done, End>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
+    pub(super) fn act(&mut self, received: Received<'_>) -> Result<Done, End> {
         if !received.acknowledged.is_empty() {
             self.session.acknowledged(&received.acknowledged);
         }
@@ -55,8 +55,8 @@ impl Client {
         }
         match received.request {
             None | Some(Request::Connect(_)) => {}
-            Some(Request::Subscribe(subscribe)) => Box::pin(self.subscribe(wire, subscribe)).await?,
-            Some(Request::Unsubscribe(unsubscribe)) => Box::pin(self.unsubscribe(wire, unsubscribe)).await?,
+            Some(Request::Subscribe(subscribe)) => return Ok(Done::Subscribe(subscribe)),
+            Some(Request::Unsubscribe(unsubscribe)) => return Ok(Done::Unsubscribe(unsubscribe)),
             Some(Request::Received(packet_id)) => match self.session.received(packet_id) {
                 Ok(offset) => self.connection.received(packet_id, offset),
                 Err(error) => return self.not_noted(error),
@@ -141,7 +141,7 @@ impl Client {
         }
     }
 
-    async fn subscribe<S>(&mut self, wire: &mut Wire<S>, subscribe: Subscribe) -> Result<(), End>
+    pub(super) async fn subscribe<S>(&mut self, wire: &mut Wire<S>, subscribe: Subscribe) -> Result<(), End>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -150,7 +150,7 @@ impl Client {
         Ok(self.connection.subscribed(subscribe.packet_id, &granted, wire.out())?)
     }
 
-    async fn unsubscribe<S>(&mut self, wire: &mut Wire<S>, unsubscribe: Unsubscribe) -> Result<(), End>
+    pub(super) async fn unsubscribe<S>(&mut self, wire: &mut Wire<S>, unsubscribe: Unsubscribe) -> Result<(), End>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
