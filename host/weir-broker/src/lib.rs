@@ -51,8 +51,7 @@ pub use registration::{RegisterError, Registered, SignedRegistration};
 pub use rules::{ActionStatus, Applied, ApplyError, Change, ReplayError, RuleOptions, RuleRuntime, RuleStatus};
 pub use services::{BroadcastError, CallAnswer, CallError};
 pub use session::{
-    CloseReason, End, RetainHandling, Session, SessionError, SessionEvent, SessionOptions, SessionStatus,
-    SubscribeError, Subscription, Will,
+    CloseReason, End, Session, SessionError, SessionEvent, SessionOptions, SessionStatus, SubscribeError, Will,
 };
 pub use shadow::{Shadow, ShadowError, ShadowUpdate};
 pub use signing::SigningMethod;

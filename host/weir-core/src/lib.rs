@@ -29,6 +29,6 @@ pub use offset::Offset;
 pub use policy::{Access, Denied, Policy, TopicClass};
 pub use principal::{Grants, Principal};
 pub use product::ProductType;
-pub use subscription::SubscriptionFilter;
+pub use subscription::{RetainHandling, Subscription, SubscriptionFilter};
 pub use topic::{Topic, TopicFilter};
 pub use trie::FilterTrie;

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{TopicFilter, topic::TopicError};
+use crate::{Qos, TopicFilter, topic::TopicError};
 
 const SHARE: &str = "$share/";
 
@@ -87,6 +87,51 @@ impl TryFrom<String> for SubscriptionFilter {
 impl From<SubscriptionFilter> for String {
     fn from(filter: SubscriptionFilter) -> String {
         filter.to_string()
+    }
+}
+
+/// What to subscribe to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    pub filter: SubscriptionFilter,
+    pub qos: Qos,
+    /// Not what this client publishes itself.
+    pub no_local: bool,
+    /// Whether messages keep the retain flag that they were published with.
+    pub retain_as_published: bool,
+    pub retain_handling: RetainHandling,
+    /// Goes with each message that is sent because of this subscription.
+    pub identifier: Option<u32>,
+}
+
+impl Subscription {
+    /// A subscription as MQTT 3.1.1 knows it.
+    pub fn new(filter: SubscriptionFilter, qos: Qos) -> Self {
+        Self {
+            filter,
+            qos,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: RetainHandling::Send,
+            identifier: None,
+        }
+    }
+}
+
+/// Whether retained messages are sent for a SUBSCRIBE (MQTT 5 §3.8.3.1), with the numbers of its options byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum RetainHandling {
+    #[default]
+    Send = 0,
+    /// Only if there was no such subscription.
+    SendIfNew = 1,
+    DontSend = 2,
+}
+
+impl RetainHandling {
+    pub fn from_u8(value: u8) -> Option<Self> {
+        [Self::Send, Self::SendIfNew, Self::DontSend].into_iter().find(|handling| *handling as u8 == value)
     }
 }
 

@@ -15,7 +15,8 @@ pub struct FilterTrie<V> {
 
 #[derive(Debug, Clone)]
 struct Node<V> {
-    children: HashMap<Box<str>, Node<V>>,
+    // Boxed, because most nodes have one child, and a table has room for more.
+    children: HashMap<Box<str>, Box<Node<V>>>,
     any: Option<Box<Node<V>>>,
     /// Values of filters that end here.
     here: Vec<V>,
@@ -54,14 +55,14 @@ impl<V> FilterTrie<V> {
         for level in filter.as_str().split('/') {
             match level {
                 "#" => {
-                    node.below.push(value);
+                    push(&mut node.below, value);
                     return;
                 }
                 "+" => node = node.any.get_or_insert_default(),
                 level => node = node.children.entry(level.into()).or_default(),
             }
         }
-        node.here.push(value);
+        push(&mut node.here, value);
     }
 
     /// Takes out the values under exactly this filter for which `which` says true; returns how many.
@@ -87,6 +88,14 @@ impl<V> FilterTrie<V> {
             visit(any, rest, &mut found);
         }
     }
+}
+
+/// Most filters have one value: room for a second is taken when it comes.
+fn push<V>(values: &mut Vec<V>, value: V) {
+    if values.is_empty() {
+        values.reserve_exact(1);
+    }
+    values.push(value);
 }
 
 fn split(topic: &str) -> (&str, Option<&str>) {

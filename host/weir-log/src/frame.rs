@@ -50,15 +50,15 @@ pub struct Frame {
     pub next: Offset,
     /// The columns of [`RECORD_SCHEMA`].
     pub batch: RecordBatch,
-    /// The columns of `batch`, typed.
-    pub records: Records,
+    /// The columns of `batch`, typed. Boxed, so that whoever only remembers a frame ([`std::sync::Weak`]) holds little of it.
+    pub records: Box<Records>,
     /// Whether there is a message with QoS ≥ 1 or a control record among them.
     pub acknowledged: bool,
 }
 
 impl Frame {
     fn from_batch(first: Offset, batch: RecordBatch) -> Result<Self, SchemaError> {
-        let records = Records::try_from(&batch)?;
+        let records = Box::new(Records::try_from(&batch)?);
         let acknowledged = records.qos.values().iter().any(|qos| *qos != Qos::AtMostOnce as u8)
             || records.kind.values().iter().any(|kind| *kind != Kind::Message as u8);
         Ok(Self { first, next: first.plus(records.len() as u64), batch, records, acknowledged })
@@ -70,9 +70,9 @@ impl Frame {
         Self::from_batch(offset, self.batch.slice(skipped, self.batch.num_rows() - skipped))
     }
 
-    /// Bytes the frame takes in memory.
+    /// Bytes the frame takes in memory, about.
     pub(crate) fn memory(&self) -> usize {
-        self.batch.get_array_memory_size()
+        size_of::<Self>() + size_of::<Records>() + self.batch.get_array_memory_size()
     }
 }
 

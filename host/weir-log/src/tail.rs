@@ -6,6 +6,10 @@ use weir_core::Offset;
 
 use crate::Frame;
 
+/// Frames that are kept at most. When each has a record or two, they take far more memory than their records, and readers
+/// at the head need few of them.
+const MAX_FRAMES: usize = 256;
+
 #[derive(Debug)]
 pub(crate) struct Tail {
     frames: VecDeque<(Arc<Frame>, usize)>,
@@ -26,7 +30,7 @@ impl Tail {
         let bytes = frame.memory();
         self.bytes += bytes;
         self.frames.push_back((frame, bytes));
-        while self.bytes > self.bound && self.frames.len() > 1 {
+        while (self.bytes > self.bound && self.frames.len() > 1) || self.frames.len() > MAX_FRAMES {
             let Some((oldest, bytes)) = self.frames.pop_front() else { break };
             self.bytes -= bytes;
             self.from = oldest.next;

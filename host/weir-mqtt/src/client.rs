@@ -22,26 +22,36 @@ use crate::admission::Place;
 use wire::Wire;
 
 /// Serves one connection to its end. `peer` is what its transport has proved.
-pub(crate) async fn run<S>(io: S, peer: PeerIdentity, broker: Broker, stop: CancellationToken, place: Place)
+///
+/// Not an `async fn`: that would hold room for what it is given and for what it moves that to.
+pub(crate) fn run<S>(
+    io: S,
+    peer: PeerIdentity,
+    broker: Broker,
+    stop: CancellationToken,
+    place: Place,
+) -> impl Future<Output = ()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut wire = Wire::new(io);
-    // Boxed, because what it needs is needed once, and a connection lives long.
-    let opened = Box::pin(handshake::open(&mut wire, peer, &broker, &stop, &place)).await;
-    let end = match opened {
-        Ok(mut client) => {
-            let end = client.serve(&mut wire, &stop).await;
-            if let Some(reason) = end.seen_by_client() {
-                client.farewell(reason, &end, &mut wire);
+    async move {
+        // Boxed, because what it needs is needed once, and a connection lives long.
+        let opened = Box::pin(handshake::open(&mut wire, peer, &broker, &stop, &place)).await;
+        let end = match opened {
+            Ok(mut client) => {
+                let end = client.serve(&mut wire, &stop).await;
+                if let Some(reason) = end.seen_by_client() {
+                    client.farewell(reason, &end, &mut wire);
+                }
+                Box::pin(client.session.close(end.seen_by_session())).await;
+                end
             }
-            Box::pin(client.session.close(end.seen_by_session())).await;
-            end
+            Err(end) => end,
+        };
+        end.count(broker.metrics());
+        if !end.is_gone() {
+            wire.close().await;
         }
-        Err(end) => end,
-    };
-    end.count(broker.metrics());
-    if !end.is_gone() {
-        wire.close().await;
     }
 }

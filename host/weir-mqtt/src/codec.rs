@@ -33,7 +33,7 @@ pub use connect::{Authentication, Connect, ConnectProperties, Will};
 pub use disconnect::{Auth, Disconnect};
 pub use frame::{Frame, PacketType};
 pub use publish::{Publish, PublishProperties};
-pub use subscribe::{RetainHandling, Subscribe, Subscription, Unsubscribe};
+pub use subscribe::{Subscribe, Unsubscribe};
 pub use user_properties::UserProperties;
 
 use crate::ProtocolError;

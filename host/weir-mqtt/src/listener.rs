@@ -118,8 +118,8 @@ fn begin(
 }
 
 impl Begun {
-    async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, peer: PeerIdentity) {
-        client::run(stream, peer, self.broker, self.stop, self.place).await;
+    fn run<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, peer: PeerIdentity) -> impl Future<Output = ()> {
+        client::run(stream, peer, self.broker, self.stop, self.place)
     }
 
     /// The handshake of TLS, and whom it proved.

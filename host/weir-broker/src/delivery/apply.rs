@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_core::{Qos, SubscriptionFilter, Timestamp, schema::Records};
+use weir_core::{Qos, RetainHandling, Subscription, SubscriptionFilter, Timestamp, schema::Records};
 use weir_log::Frame;
 
 use super::{
@@ -18,7 +18,7 @@ use crate::{
         shared::SharedQueue,
     },
     message::KeptMessage,
-    session::{CloseReason, RetainHandling, SessionKey, Subscription},
+    session::{CloseReason, SessionKey},
 };
 
 impl Delivery {
@@ -125,7 +125,7 @@ impl Delivery {
 
     pub(super) fn end(&mut self, place: usize) {
         let Some(session) = self.sessions.slots.get(place) else { return };
-        let filters: Vec<SubscriptionFilter> = session.subscriptions.keys().cloned().collect();
+        let filters: Vec<SubscriptionFilter> = session.subscriptions.filters().cloned().collect();
         for filter in &filters {
             self.unsubscribed(place, filter);
         }
@@ -139,7 +139,7 @@ impl Delivery {
         let Some(session) = self.sessions.slots.get_mut(place) else { return };
         session.changed = true;
         let filter = subscription.filter.clone();
-        let old = session.subscriptions.insert(filter.clone(), subscription.clone());
+        let old = session.subscriptions.insert(subscription.clone());
         if filter.group().is_some() {
             return self.join(place, &subscription);
         }
@@ -185,7 +185,7 @@ impl Delivery {
     fn unsubscribed(&mut self, place: usize, filter: &SubscriptionFilter) {
         let Some(session) = self.sessions.slots.get_mut(place) else { return };
         session.changed = true;
-        if session.subscriptions.remove(filter).is_none() {
+        if !session.subscriptions.remove(filter) {
             return;
         }
         if filter.group().is_some() {

@@ -4,12 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 use weir_core::{
-    Qos, SubscriptionFilter,
+    Qos, RetainHandling, Subscription, SubscriptionFilter,
     schema::{Kind, Records, optional_text},
 };
 use weir_log::Record;
 
-use crate::session::{RetainHandling, SessionKey, Subscription};
+use crate::session::SessionKey;
 
 /// A connection has opened a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

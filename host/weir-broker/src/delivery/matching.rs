@@ -2,9 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use weir_core::{FilterTrie, Qos, SubscriptionFilter};
-
-use crate::session::Subscription;
+use weir_core::{FilterTrie, Qos, Subscription, SubscriptionFilter};
 
 /// Distinct topics whose takers are remembered.
 const MEMO_TOPICS: usize = 65_536;

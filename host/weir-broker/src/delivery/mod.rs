@@ -36,7 +36,7 @@ use self::{
     matching::{Destination, Index, Taker},
     retained::Retained,
     saver::{Saver, Work},
-    sessions::Sessions,
+    sessions::{Sessions, Subscriptions},
     upkeep::Upkeep,
 };
 use crate::{
@@ -206,8 +206,8 @@ impl Delivery {
             Request::Reach(_, answer) => answer.send(()).unwrap_or_default(),
             Request::Holds(key, filters, answer) => {
                 let held = self.sessions.get(&key).map(|session| &session.subscriptions);
-                let which = filters.iter().map(|filter| held.is_some_and(|held| held.contains_key(filter))).collect();
-                answer.send((held.map_or(0, BTreeMap::len), which)).unwrap_or_default();
+                let which = filters.iter().map(|filter| held.is_some_and(|held| held.contains(filter))).collect();
+                answer.send((held.map_or(0, Subscriptions::len), which)).unwrap_or_default();
             }
             Request::Describe(key, answer) => {
                 let _unheard = answer.send(self.sessions.get(&key).map(|session| {
@@ -217,7 +217,7 @@ impl Delivery {
                         expiry: session.expiry,
                         kept: session.kept,
                         offline_since: session.offline_since,
-                        subscriptions: session.subscriptions.keys().cloned().collect(),
+                        subscriptions: session.subscriptions.filters().cloned().collect(),
                         ledger,
                         pending,
                     }
@@ -226,7 +226,7 @@ impl Delivery {
             Request::Subscriptions(answer) => {
                 let held = |session: &sessions::SessionState| {
                     let key = session.key.clone();
-                    session.subscriptions.keys().map(move |filter| (key.clone(), filter.clone())).collect::<Vec<_>>()
+                    session.subscriptions.filters().map(move |filter| (key.clone(), filter.clone())).collect::<Vec<_>>()
                 };
                 let all = self.sessions.slots.iter().flat_map(|(_, session)| held(session)).collect();
                 answer.send(all).unwrap_or_default();
@@ -266,7 +266,7 @@ impl Delivery {
             inbox: Arc::clone(&session.inbox),
             present: session.present,
             received: session.received.iter().copied().collect(),
-            subscriptions: session.subscriptions.keys().cloned().collect(),
+            subscriptions: session.subscriptions.filters().cloned().collect(),
         };
         let _unheard = answer.send(attached);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use weir_core::{Offset, Qos, SubscriptionFilter};
+use weir_core::{Offset, Qos, RetainHandling, Subscription, SubscriptionFilter};
 use weir_store::{DeliveryStep, KeptRow, SavedDelivery, SessionRow, SharedQueueRow};
 
 use super::{Delivery, control::Opened, sessions::SessionState};
@@ -14,7 +14,7 @@ use crate::{
         queue::{Place, Row},
         shared::SharedQueue,
     },
-    session::{RetainHandling, SessionKey, Subscription},
+    session::SessionKey,
 };
 
 /// The first byte of a stored inbox.
@@ -124,11 +124,10 @@ impl Delivery {
         (session.next, session.done, session.changed) = (row.next, row.done, false);
         let place = self.sessions.insert(session);
         for subscription in stored.into_iter().filter_map(subscription) {
-            let filter = subscription.filter.clone();
             if let Some(session) = self.sessions.slots.get_mut(place) {
-                session.subscriptions.insert(filter.clone(), subscription.clone());
+                session.subscriptions.insert(subscription.clone());
             }
-            if filter.group().is_some() {
+            if subscription.filter.group().is_some() {
                 self.join(place, &subscription);
             } else {
                 self.index.insert(place, &subscription);
@@ -147,7 +146,7 @@ fn keep_held<'a>(kept: &mut Vec<KeptRow>, owner: &str, rows: impl Iterator<Item 
 }
 
 fn session_row(session: &SessionState, ledger: Ledger, rows: &[SavedRow]) -> SessionRow {
-    let subscriptions: Vec<StoredSubscription> = session.subscriptions.values().map(stored_subscription).collect();
+    let subscriptions: Vec<StoredSubscription> = session.subscriptions.iter().map(stored_subscription).collect();
     SessionRow {
         key: session.key.as_str().to_owned(),
         client_id: session.client_id.clone(),

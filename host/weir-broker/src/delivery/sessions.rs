@@ -1,12 +1,12 @@
 //! The sessions there are, as the log makes them: who subscribed to what, what each was given, and until when it is kept.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
 use slab::Slab;
-use weir_core::{Qos, SubscriptionFilter, Timestamp, schema::Records};
+use weir_core::{Qos, Subscription, SubscriptionFilter, Timestamp, schema::Records};
 
 use super::control::Opened;
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         queue::{Place, Row},
         shared::SharedQueue,
     },
-    session::{SessionKey, Subscription},
+    session::SessionKey,
 };
 
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) struct SessionState {
     /// Whether the log knows of it. If not, it ends with its connection.
     pub(super) kept: bool,
     pub(super) offline_since: Option<Timestamp>,
-    pub(super) subscriptions: BTreeMap<SubscriptionFilter, Subscription>,
+    pub(super) subscriptions: Subscriptions,
     /// Identifiers of QoS 2 messages that the client has not released.
     pub(super) received: BTreeSet<u16>,
     /// The number of its next message.
@@ -56,7 +56,7 @@ impl SessionState {
             expiry: opened.expiry,
             kept,
             offline_since: None,
-            subscriptions: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
             received: BTreeSet::new(),
             next: 0,
             done: 0,
@@ -97,6 +97,54 @@ impl SessionState {
     pub(super) fn is_expired(&self, now: Timestamp) -> bool {
         let kept_for = i64::from(self.expiry).saturating_mul(1_000);
         self.offline_since.is_some_and(|since| now.0.saturating_sub(since.0) >= kept_for)
+    }
+}
+
+/// A session's subscriptions. Most sessions have one or two, so they lie side by side.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    /// In the order of their filters.
+    sorted: Vec<Subscription>,
+}
+
+impl Subscriptions {
+    pub(super) fn len(&self) -> usize {
+        self.sorted.len()
+    }
+
+    pub(super) fn contains(&self, filter: &SubscriptionFilter) -> bool {
+        self.place(filter).is_ok()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Subscription> {
+        self.sorted.iter()
+    }
+
+    pub(super) fn filters(&self) -> impl Iterator<Item = &SubscriptionFilter> {
+        self.sorted.iter().map(|subscription| &subscription.filter)
+    }
+
+    /// Adds a subscription, and gives back the one that had its filter.
+    pub(super) fn insert(&mut self, subscription: Subscription) -> Option<Subscription> {
+        match self.place(&subscription.filter) {
+            Ok(at) => self.sorted.get_mut(at).map(|old| std::mem::replace(old, subscription)),
+            Err(at) => {
+                if self.sorted.is_empty() {
+                    self.sorted.reserve_exact(1);
+                }
+                self.sorted.insert(at, subscription);
+                None
+            }
+        }
+    }
+
+    /// Says whether there was one.
+    pub(super) fn remove(&mut self, filter: &SubscriptionFilter) -> bool {
+        self.place(filter).map(|at| self.sorted.remove(at)).is_ok()
+    }
+
+    fn place(&self, filter: &SubscriptionFilter) -> Result<usize, usize> {
+        self.sorted.binary_search_by(|subscription| subscription.filter.cmp(filter))
     }
 }
 

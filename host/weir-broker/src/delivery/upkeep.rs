@@ -120,7 +120,7 @@ impl Delivery {
     fn wake_groups(&mut self, place: usize) {
         let Some(session) = self.sessions.slots.get(place) else { return };
         let groups: Vec<SubscriptionFilter> =
-            session.subscriptions.keys().filter(|filter| filter.group().is_some()).cloned().collect();
+            session.subscriptions.filters().filter(|filter| filter.group().is_some()).cloned().collect();
         for filter in groups {
             if let Some(at) = self.sessions.shared_place(&filter) {
                 self.wake_members(at);

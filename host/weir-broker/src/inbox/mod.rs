@@ -147,7 +147,6 @@ impl Inbox {
     pub(crate) fn push(&self, frame: &Arc<Frame>, rows: &mut Vec<Row>, moment: Moment) {
         let mut state = self.state.lock();
         let state = &mut *state;
-        state.queue.note(frame);
         let (mut enqueued, mut dropped) = (0, 0);
         for row in rows.drain(..) {
             state.next = row.number + u64::from(row.is_confirmed());
@@ -160,6 +159,9 @@ impl Inbox {
             } else {
                 state.queue.push(row);
             }
+        }
+        if enqueued > dropped {
+            state.queue.note(frame);
         }
         state.ledger.enqueued += enqueued;
         state.ledger.drop(Dropped::InboxFull, dropped);

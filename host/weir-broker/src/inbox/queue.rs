@@ -73,8 +73,10 @@ impl Queue {
         self.rows.push_back(row);
     }
 
-    /// Remembers where rows that are pushed now can be found without reading the log again.
+    /// Remembers where rows that were pushed now can be found without reading the log again.
     pub(crate) fn note(&mut self, frame: &Arc<Frame>) {
+        // The log lets go of the oldest first.
+        while self.frames.pop_front_if(|(_, _, frame)| frame.strong_count() == 0).is_some() {}
         self.frames.push_back((frame.first, frame.next, Arc::downgrade(frame)));
     }
 

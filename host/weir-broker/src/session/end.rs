@@ -45,7 +45,7 @@ impl Session {
             broker: self.broker.clone(),
             key: self.key.clone(),
             principal: self.principal.clone(),
-            client_id: self.client_id.clone(),
+            client_id: Arc::clone(&self.client_id),
             protocol: self.protocol,
             line: Arc::clone(&self.line),
         };
@@ -90,7 +90,7 @@ struct Client {
     broker: Broker,
     key: SessionKey,
     principal: Principal,
-    client_id: Box<str>,
+    client_id: Arc<str>,
     protocol: Protocol,
     line: Arc<Line>,
 }

@@ -12,12 +12,11 @@ mod registry;
 use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::time::Instant;
-use weir_core::{Classify, Envelope, Offset, Principal, Protocol, Qos, SubscriptionFilter};
+use weir_core::{Classify, Envelope, Offset, Principal, Protocol, Qos, Subscription, SubscriptionFilter};
 use weir_log::{AppendError, Frame, Reader, Record};
 
 pub use self::options::{
-    CloseReason, End, RetainHandling, SessionError, SessionEvent, SessionOptions, SessionStatus, SubscribeError,
-    Subscription, Will,
+    CloseReason, End, SessionError, SessionEvent, SessionOptions, SessionStatus, SubscribeError, Will,
 };
 pub(crate) use self::{options::SessionKey, registry::Connections};
 use crate::{
@@ -36,9 +35,9 @@ use crate::{
 pub struct Session {
     broker: Broker,
     key: SessionKey,
-    client_id: Box<str>,
+    client_id: Arc<str>,
     principal: Principal,
-    publisher: Box<str>,
+    publisher: Arc<str>,
     protocol: Protocol,
     line: Arc<Line>,
     inbox: Arc<Inbox>,
@@ -74,7 +73,7 @@ impl Session {
         self.expiry
     }
 
-    pub fn client_id(&self) -> &str {
+    pub fn client_id(&self) -> &Arc<str> {
         &self.client_id
     }
 
@@ -83,7 +82,7 @@ impl Session {
     }
 
     /// The text that names this client as the publisher of its messages.
-    pub fn publisher(&self) -> &str {
+    pub fn publisher(&self) -> &Arc<str> {
         &self.publisher
     }
 
@@ -268,7 +267,8 @@ impl Session {
                 Front::Log { offset, frame, origin } => {
                     let frame = match frame {
                         Some(frame) => frame,
-                        None => match self.read(offset, &origin).await {
+                        // Boxed, because few connections have a backlog, and all would hold room for it.
+                        None => match Box::pin(self.read(offset, &origin)).await {
                             Some(frame) => frame,
                             None => continue,
                         },

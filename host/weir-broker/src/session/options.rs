@@ -3,8 +3,8 @@
 use std::fmt;
 
 use weir_core::{
-    Classify, Denied, DeviceId, ErrorKind, Fingerprint, OwnedMessage, Principal, Protocol, Qos, SubscriptionFilter,
-    Timestamp, seams::PeerIdentity,
+    Classify, Denied, DeviceId, ErrorKind, Fingerprint, OwnedMessage, Principal, Protocol, Timestamp,
+    seams::PeerIdentity,
 };
 
 use crate::{inbox::ledger::DroppedCounts, outbound::Outbound};
@@ -31,51 +31,6 @@ pub struct Will {
     pub message: OwnedMessage,
     /// Seconds to wait for the client to come back, if its session is kept as long.
     pub delay: u32,
-}
-
-/// What to subscribe to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscription {
-    pub filter: SubscriptionFilter,
-    pub qos: Qos,
-    /// Not what this client publishes itself.
-    pub no_local: bool,
-    /// Whether messages keep the retain flag that they were published with.
-    pub retain_as_published: bool,
-    pub retain_handling: RetainHandling,
-    /// Goes with each message that is sent because of this subscription.
-    pub identifier: Option<u32>,
-}
-
-impl Subscription {
-    /// A subscription as MQTT 3.1.1 knows it.
-    pub fn new(filter: SubscriptionFilter, qos: Qos) -> Self {
-        Self {
-            filter,
-            qos,
-            no_local: false,
-            retain_as_published: false,
-            retain_handling: RetainHandling::Send,
-            identifier: None,
-        }
-    }
-}
-
-/// Whether retained messages are sent for a SUBSCRIBE (MQTT 5 §3.8.3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(u8)]
-pub enum RetainHandling {
-    #[default]
-    Send = 0,
-    /// Only if there was no such subscription.
-    SendIfNew = 1,
-    DontSend = 2,
-}
-
-impl RetainHandling {
-    pub fn from_u8(value: u8) -> Option<Self> {
-        [Self::Send, Self::SendIfNew, Self::DontSend].into_iter().find(|handling| *handling as u8 == value)
-    }
 }
 
 /// Why the hub ends a session's connection.

@@ -10,7 +10,7 @@ use arrow::array::BinaryArray;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use weir_core::{
-    Envelope, Grants, Principal, Protocol, Qos, RuleName, Timestamp,
+    Envelope, Grants, Principal, Protocol, Qos, RuleName, Subscription, Timestamp,
     schema::Records,
     seams::{
         BoxFuture, Catalog, Delivery, Evaluator, Failures, Language, Outcome, PeerIdentity, Rows, RuleEvaluation,
@@ -24,7 +24,7 @@ use weir_log::{
 };
 use weir_store::{NewProduct, Role, Store};
 
-use crate::{Drain, Limits, Parts, RuleOptions, RuleStatus, Running, SessionOptions, Subscription};
+use crate::{Drain, Limits, Parts, RuleOptions, RuleStatus, Running, SessionOptions};
 
 /// A line is a rule: `name filter target[,target…] [! error-target]`. `-name` drops it. A message whose payload begins
 /// with `bad` fails, one that begins with `no` does not match.

@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use tempfile::TempDir;
-use weir_core::{Envelope, Protocol, Qos};
+use weir_core::{Envelope, Protocol, Qos, RetainHandling};
 use weir_log::storage::{Storage, faulty::Faulty};
 
 use super::{
     hub::{Hub, Targets, administrator, device, filter},
     sessions::deliver,
 };
-use crate::{RetainHandling, Session};
+use crate::Session;
 
 async fn retain(hub: &Hub, name: &str, payload: &str) {
     let publisher = device(name);

@@ -1,11 +1,11 @@
 use std::{sync::Arc, time::Duration};
 
 use tempfile::TempDir;
-use weir_core::{Classify, Envelope, ErrorKind, Principal, Protocol, Qos};
+use weir_core::{Classify, Envelope, ErrorKind, Principal, Protocol, Qos, Subscription};
 use weir_log::storage::{Storage, faulty::Faulty};
 
 use super::hub::{Hub, Targets, administrator, application, device};
-use crate::{CloseReason, End, Outbound, Session, SessionEvent, SubscribeError, Subscription};
+use crate::{CloseReason, End, Outbound, Session, SessionEvent, SubscribeError};
 
 pub(super) async fn hub() -> Hub {
     let storage: Arc<dyn Storage> = Arc::new(Faulty::new());

@@ -2,8 +2,8 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use weir_broker::{Session, SessionEvent, SessionOptions, Subscription};
-use weir_core::{Envelope, Principal, Protocol, Qos};
+use weir_broker::{Session, SessionEvent, SessionOptions};
+use weir_core::{Envelope, Principal, Protocol, Qos, Subscription};
 
 use super::hub::TestHub;
 

@@ -18,7 +18,7 @@ use weir_broker::admin::{
 };
 use weir_core::{DeviceId, DeviceName, Fingerprint, ProductId, Serial, Timestamp};
 
-use super::List;
+use super::{List, Page};
 use crate::{
     IssuedCertificate,
     access::Access,
@@ -49,15 +49,6 @@ pub(crate) fn routes() -> Vec<Route> {
 struct Create {
     /// Seconds. Without it as long as the authority sees fit.
     expires_in: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Page {
-    #[serde(default)]
-    offset: u64,
-    #[serde(default = "super::page")]
-    limit: u32,
 }
 
 #[derive(Serialize)]

@@ -30,7 +30,7 @@ struct Page {
     /// The id of the last one seen.
     #[serde(default)]
     after: i64,
-    #[serde(default = "super::page")]
+    #[serde(default = "super::page_limit")]
     limit: u32,
 }
 

@@ -13,7 +13,7 @@ use weir_broker::{
 };
 use weir_core::{DeviceId, DeviceName, ProductId, ProductType, Timestamp};
 
-use super::List;
+use super::{List, Page};
 use crate::{
     access::Access,
     error::ApiError,
@@ -46,15 +46,6 @@ struct Change {
     enabled: Option<bool>,
     /// Only `false`, which lets it register again: that it has connected is the hub's to see.
     activated: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Page {
-    #[serde(default)]
-    offset: u64,
-    #[serde(default = "super::page")]
-    limit: u32,
 }
 
 #[derive(Serialize)]

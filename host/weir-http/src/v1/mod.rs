@@ -24,7 +24,7 @@ mod tail;
 mod tokens;
 mod topics;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::router::Route;
 
@@ -71,7 +71,17 @@ impl<T> List<T> {
     }
 }
 
+/// Which part of a long list is wanted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    #[serde(default)]
+    offset: u64,
+    #[serde(default = "page_limit")]
+    limit: u32,
+}
+
 /// Things on a page, where the caller does not say.
-fn page() -> u32 {
+fn page_limit() -> u32 {
     100
 }

@@ -95,7 +95,7 @@ impl Follower {
             };
             match read {
                 Ok((frame, rows)) => {
-                    self.pending = Some(Pending { records: frame.records.clone(), rows: rows.into_iter() });
+                    self.pending = Some(Pending { records: Records::clone(&frame.records), rows: rows.into_iter() });
                 }
                 Err(error) => return Next::Last(ApiError::new(ErrorKind::Unavailable, error.to_string())),
             }

@@ -147,7 +147,7 @@ impl Group {
             text: self.text.build(rows),
         };
         let batch = RecordBatch::try_new(RECORD_SCHEMA.clone(), columns(&records))?;
-        Ok(Frame { first: self.first, next, batch, records, acknowledged: self.acknowledged })
+        Ok(Frame { first: self.first, next, batch, records: Box::new(records), acknowledged: self.acknowledged })
     }
 
     /// Forgets the rows and keeps the buffers, but for what an unusually large record made of them.

@@ -66,7 +66,7 @@ where
     let accepted = Accepted {
         session_present: session.is_present(),
         session_expiry: Some(session.expiry()).filter(|kept| *kept != expiry),
-        assigned_client_id: Some(session.client_id()).filter(|_| is_unnamed),
+        assigned_client_id: Some(&**session.client_id()).filter(|_| is_unnamed),
     };
     if let Err(error) = connection.accepted(&accepted, Instant::now().into_std(), wire.out()) {
         let end = End::from(error);

@@ -4,7 +4,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
-use weir_broker::{PublishError, RetainHandling, Subscription};
+use weir_broker::PublishError;
 use weir_core::{Classify, Envelope, Offset, Protocol, Qos};
 
 use super::{
@@ -13,15 +13,18 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    codec::{self, Publish, Subscribe, Unsubscribe},
+    codec::{Publish, Subscribe, Unsubscribe},
     connection::{Received, Request},
 };
 
 /// What became of packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Done {
     /// They are done with.
     All,
+    /// They are done with, but for the last: it is to be answered when the log has it.
+    Subscribe(Subscribe),
+    Unsubscribe(Unsubscribe),
     /// The log has no room now: they must be given again.
     Busy,
     /// The client publishes too fast: they must be given again then.
@@ -34,10 +37,7 @@ pub(super) enum Done {
 
 impl Client {
     /// Acts on what came out of some bytes.
-    pub(super) async fn act<S>(&mut self, wire: &mut Wire<S>, received: Received<'_>) -> Result<Done, End>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
+    pub(super) fn act(&mut self, received: Received<'_>) -> Result<Done, End> {
         if !received.acknowledged.is_empty() {
             self.session.acknowledged(&received.acknowledged);
         }
@@ -55,8 +55,8 @@ impl Client {
         }
         match received.request {
             None | Some(Request::Connect(_)) => {}
-            Some(Request::Subscribe(subscribe)) => Box::pin(self.subscribe(wire, subscribe)).await?,
-            Some(Request::Unsubscribe(unsubscribe)) => Box::pin(self.unsubscribe(wire, unsubscribe)).await?,
+            Some(Request::Subscribe(subscribe)) => return Ok(Done::Subscribe(subscribe)),
+            Some(Request::Unsubscribe(unsubscribe)) => return Ok(Done::Unsubscribe(unsubscribe)),
             Some(Request::Received(packet_id)) => match self.session.received(packet_id) {
                 Ok(offset) => self.connection.received(packet_id, offset),
                 Err(error) => return self.not_noted(error),
@@ -143,37 +143,20 @@ impl Client {
         }
     }
 
-    async fn subscribe<S>(&mut self, wire: &mut Wire<S>, subscribe: Subscribe) -> Result<(), End>
+    pub(super) async fn subscribe<S>(&mut self, wire: &mut Wire<S>, subscribe: Subscribe) -> Result<(), End>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let identifier = subscribe.identifier;
-        let asked: Vec<_> = subscribe.filters.into_iter().map(|asked| subscription(asked, identifier)).collect();
-        let answers = self.session.subscribe(&asked).await;
+        let answers = self.session.subscribe(&subscribe.filters).await;
         let granted: Vec<_> = answers.into_iter().map(|answer| answer.map_err(|error| error.kind())).collect();
         Ok(self.connection.subscribed(subscribe.packet_id, &granted, wire.out())?)
     }
 
-    async fn unsubscribe<S>(&mut self, wire: &mut Wire<S>, unsubscribe: Unsubscribe) -> Result<(), End>
+    pub(super) async fn unsubscribe<S>(&mut self, wire: &mut Wire<S>, unsubscribe: Unsubscribe) -> Result<(), End>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let held = self.session.unsubscribe(&unsubscribe.filters).await;
         Ok(self.connection.unsubscribed(unsubscribe.packet_id, &held, wire.out())?)
-    }
-}
-
-fn subscription(asked: codec::Subscription, identifier: Option<u32>) -> Subscription {
-    Subscription {
-        filter: asked.filter,
-        qos: asked.qos,
-        no_local: asked.no_local,
-        retain_as_published: asked.retain_as_published,
-        retain_handling: match asked.retain_handling {
-            codec::RetainHandling::Send => RetainHandling::Send,
-            codec::RetainHandling::SendIfNew => RetainHandling::SendIfNew,
-            codec::RetainHandling::DontSend => RetainHandling::DontSend,
-        },
-        identifier,
     }
 }

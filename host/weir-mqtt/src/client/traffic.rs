@@ -3,7 +3,7 @@
 //! Nothing here grows with a slow peer. While the log is busy, too many PUBACKs wait, or the peer leaves replies
 //! unread, its packets stay in its socket; while it leaves messages unread, the next ones stay in its inbox.
 
-use std::{convert::Infallible, pin::pin, time::Duration};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -38,8 +38,8 @@ pub(super) struct Client {
     pub(super) session: Session,
     pub(super) connection: Connection,
     pub(super) protocol: Protocol,
-    pub(super) client_id: Box<str>,
-    pub(super) publisher: Box<str>,
+    pub(super) client_id: Arc<str>,
+    pub(super) publisher: Arc<str>,
     outgoing: Option<Writing>,
     /// The log has no room now: what was read waits.
     busy: bool,
@@ -70,8 +70,8 @@ impl Client {
     pub(super) fn new(broker: Broker, session: Session, connection: Connection, protocol: Protocol) -> Self {
         Self {
             protocol,
-            client_id: session.client_id().into(),
-            publisher: session.publisher().into(),
+            client_id: Arc::clone(session.client_id()),
+            publisher: Arc::clone(session.publisher()),
             broker,
             session,
             connection,
@@ -126,10 +126,12 @@ impl Client {
 
             let ready = self.outgoing.is_none() && wire.idle();
             let waiting_for = self.connection.waiting_for();
+            // Boxed, because it is made only when polled, and a connection with nothing to acknowledge must not hold room.
+            let acknowledgeable = async { Box::pin(durable.wait_for(waiting_for.unwrap_or_default())).await };
             let step = tokio::select! {
                 turn = wire.turn(reading) => Step::Turn(turn?),
                 event = next(&mut self.session, ready), if self.closing.is_none() => Step::Session(event),
-                waited = durable.wait_for(waiting_for.unwrap_or_default()), if waiting_for.is_some() => {
+                waited = acknowledgeable, if waiting_for.is_some() => {
                     waited.map_err(|_| PublishError::Failed)?;
                     Step::Log
                 }
@@ -226,8 +228,16 @@ impl Client {
             if consumed == 0 {
                 break;
             }
-            match self.act(wire, received).await? {
+            match self.act(received)? {
                 Done::All => used += consumed,
+                Done::Subscribe(subscribe) => {
+                    used += consumed;
+                    Box::pin(self.subscribe(wire, subscribe)).await?;
+                }
+                Done::Unsubscribe(unsubscribe) => {
+                    used += consumed;
+                    Box::pin(self.unsubscribe(wire, unsubscribe)).await?;
+                }
                 Done::OneByOne => batch = 1,
                 Done::Busy => {
                     self.busy = true;

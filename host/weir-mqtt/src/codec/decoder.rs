@@ -2,10 +2,10 @@
 
 use bytes::BytesMut;
 use rumqttd::protocol::{self, Protocol as _, v4::V4, v5::V5};
-use weir_core::{Protocol, Qos, SubscriptionFilter};
+use weir_core::{Protocol, Qos, RetainHandling, Subscription, SubscriptionFilter};
 
 use super::{
-    Frame, RetainHandling, Subscribe, Subscription, Unsubscribe,
+    Frame, Subscribe, Unsubscribe,
     connect::{ConnectProperties, Will},
 };
 use crate::ProtocolError;
@@ -83,6 +83,7 @@ pub(super) fn subscribe(frame: &Frame<'_>, protocol: Protocol) -> Result<Subscri
         return Err(ProtocolError::Malformed("SUBSCRIBE"));
     };
     let identifier = properties.and_then(|read| read.id).map(u32::try_from).transpose();
+    let identifier = identifier.map_err(|_| ProtocolError::Malformed("SUBSCRIBE"))?;
     let filters: Result<Vec<_>, ProtocolError> = packet
         .filters
         .into_iter()
@@ -97,14 +98,11 @@ pub(super) fn subscribe(frame: &Frame<'_>, protocol: Protocol) -> Result<Subscri
                     protocol::RetainForwardRule::OnNewSubscribe => RetainHandling::SendIfNew,
                     protocol::RetainForwardRule::Never => RetainHandling::DontSend,
                 },
+                identifier,
             })
         })
         .collect();
-    Ok(Subscribe {
-        packet_id: packet.pkid,
-        identifier: identifier.map_err(|_| ProtocolError::Malformed("SUBSCRIBE"))?,
-        filters: filters?,
-    })
+    Ok(Subscribe { packet_id: packet.pkid, filters: filters? })
 }
 
 pub(super) fn unsubscribe(frame: &Frame<'_>, protocol: Protocol) -> Result<Unsubscribe, ProtocolError> {

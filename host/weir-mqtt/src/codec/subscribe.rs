@@ -1,6 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE: guarded here, decoded by rumqttd.
 
-use weir_core::{Protocol, Qos, SubscriptionFilter};
+use weir_core::{Protocol, Subscription, SubscriptionFilter};
 
 use super::{
     Frame, decoder,
@@ -13,33 +13,8 @@ use crate::ProtocolError;
 pub struct Subscribe {
     /// Never 0.
     pub packet_id: u16,
-    /// What the client wants to find on messages of these subscriptions: 1 to 268,435,455.
-    pub identifier: Option<u32>,
-    /// At least one.
+    /// At least one, all with the same identifier. Before MQTT 5, options are what they were by default.
     pub filters: Vec<Subscription>,
-}
-
-/// What a SUBSCRIBE asks for with one of its filters. Before MQTT 5 the options are what they were by default.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscription {
-    pub filter: SubscriptionFilter,
-    /// The quality of service asked for.
-    pub qos: Qos,
-    /// Messages that the client itself published are not for it. Never with a shared filter.
-    pub no_local: bool,
-    /// Messages keep the retain flag that they were published with.
-    pub retain_as_published: bool,
-    pub retain_handling: RetainHandling,
-}
-
-/// Whether retained messages are sent when a subscription is made (MQTT 5 §3.8.3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum RetainHandling {
-    #[default]
-    Send,
-    /// Unless the subscription was there.
-    SendIfNew,
-    DontSend,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

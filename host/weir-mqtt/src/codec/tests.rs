@@ -1,6 +1,6 @@
 use super::*;
 use crate::{ProtocolError as E, codes::Reason};
-use weir_core::{Qos, topic::TopicError};
+use weir_core::{Qos, RetainHandling, Subscription, topic::TopicError};
 
 mod guards_of_5;
 mod properties;
@@ -169,15 +169,9 @@ fn a_subscribe_is_decoded() {
     let bytes = b"\x82\x0b\0\x05\0\x03a/+\x01\0\x01#\x02";
     let bytes = packet(0x82, &bytes[2..]);
     let Packet::Subscribe(subscribe) = decode_as(Protocol::Mqtt311, &bytes).unwrap() else { panic!() };
-    let asked = |filter: &str, qos| Subscription {
-        filter: filter.parse().unwrap(),
-        qos,
-        no_local: false,
-        retain_as_published: false,
-        retain_handling: RetainHandling::Send,
-    };
+    let asked = |filter: &str, qos| Subscription::new(filter.parse().unwrap(), qos);
     let filters = vec![asked("a/+", Qos::AtLeastOnce), asked("#", Qos::ExactlyOnce)];
-    assert_eq!(subscribe, Subscribe { packet_id: 5, identifier: None, filters });
+    assert_eq!(subscribe, Subscribe { packet_id: 5, filters });
 
     let bytes = packet(0xa2, b"\0\x06\0\x02\xc3\xa9");
     let Packet::Unsubscribe(unsubscribe) = decode_as(Protocol::Mqtt311, &bytes).unwrap() else { panic!() };

@@ -70,7 +70,7 @@ pub(super) struct Args {
     /// Over TLS with a pre-shared key for each device
     #[arg(long, conflicts_with_all = ["tls", "ws"])]
     psk: bool,
-    /// Over WebSocket; with --tls, over secure WebSocket. Only mosquitto is measured: the hub does not serve it
+    /// Over WebSocket; with --tls, over secure WebSocket
     #[arg(long)]
     ws: bool,
     /// Each subscribes to a topic of its own
@@ -160,7 +160,7 @@ type Devices = Vec<(Login, Option<DeviceKey>)>;
 
 async fn measure(args: &Args, place: &Path) -> Result<Vec<Run>> {
     let mut runs = Vec::new();
-    if args.setup.wants(Broker::Weir) && !args.ws {
+    if args.setup.wants(Broker::Weir) {
         eprintln!("weir: {} connections over {} …", args.count, args.transport());
         runs.push(Run { broker: "weir", figures: hub_run(args, place).await.context("weir")? });
     }
@@ -184,8 +184,13 @@ async fn hub_run(args: &Args, place: &Path) -> Result<Figures> {
     } else {
         hub.devices(count).await?.into_iter().map(|login| (login, None)).collect()
     };
-    let encrypted = args.tls || args.psk;
-    let address = if encrypted { hub.mqtts.as_deref().context("this hub serves no TLS")? } else { &hub.mqtt };
+    let address = match (args.ws, args.tls || args.psk) {
+        (false, false) => Some(&hub.endpoints.mqtt),
+        (false, true) => hub.endpoints.mqtts.as_ref(),
+        (true, false) => Some(&hub.endpoints.ws),
+        (true, true) => hub.endpoints.wss.as_ref(),
+    };
+    let address = address.with_context(|| format!("this hub does not listen for {}", args.transport()))?;
     let [ca, ..] = hub.tls_files();
     idle(&args.opening(address, args.door(&ca)?)?, devices, &hub.process).await
 }

@@ -19,7 +19,7 @@ use crate::{
         hub::Hub,
         output::{items, text},
     },
-    data::DataFolder,
+    data::{DataFolder, Endpoints},
 };
 
 pub(super) const PRODUCT: &str = "BENCH00001";
@@ -40,8 +40,7 @@ pub(super) struct HubUnderTest {
     // Fields are dropped in order: the process ends before its folder goes.
     pub(super) process: Process,
     api: Hub,
-    pub(super) mqtt: String,
-    pub(super) mqtts: Option<String>,
+    pub(super) endpoints: Endpoints,
     data: DataFolder,
     _folder: TempDir,
 }
@@ -93,8 +92,7 @@ impl HubUnderTest {
         let endpoints = process.wait_for(async || data.endpoints().ok().flatten()).await?;
         let key = data.admin_key()?.context("the hub made no administrator's key")?;
         let api = Hub::new(&endpoints.http, Some(endpoints.mqtt.clone()), key, String::new()).map_err(plain)?;
-        let (mqtt, mqtts) = (endpoints.mqtt, endpoints.mqtts);
-        Ok(Self { process, api, mqtt, mqtts, data, _folder: folder })
+        Ok(Self { process, api, endpoints, data, _folder: folder })
     }
 
     /// The certificate of its authority, and the certificate and key that it shows.

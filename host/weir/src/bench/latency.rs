@@ -33,8 +33,8 @@ pub(super) async fn measure(hub: &HubUnderTest, samples: usize, at_most: Duratio
          AS SELECT deviceName() AS device, temp FROM '{PRODUCT}/{from}/event' WHERE temp > 30;"
     ))
     .await?;
-    let mut publisher = wire::connect(&hub.mqtt, source).await?;
-    let mut subscriber = wire::connect(&hub.mqtt, sink).await?;
+    let mut publisher = wire::connect(&hub.endpoints.mqtt, source).await?;
+    let mut subscriber = wire::connect(&hub.endpoints.mqtt, sink).await?;
     wire::subscribe(&mut subscriber, &format!("{PRODUCT}/{to}/control"), 1).await?;
 
     // Slot 0 has a temperature above 30.

@@ -167,7 +167,7 @@ async fn by_mqtt(args: &Args, hub: &HubUnderTest) -> Result<Run> {
 
 /// One client's share, a window at a time.
 async fn publish(args: &Args, hub: &HubUnderTest, login: &Login, client: u32) -> Result<u64> {
-    let mut stream = wire::connect(&hub.mqtt, login).await?;
+    let mut stream = wire::connect(&hub.endpoints.mqtt, login).await?;
     let (clients, window) = (u32::from(args.clients), u32::from(args.inflight));
     let mut acknowledged = 0;
     let mut packets = Vec::new();

@@ -17,17 +17,18 @@ fn a_subscribe_of_5_has_options_and_an_identifier() {
         no_local,
         retain_as_published,
         retain_handling,
+        identifier: Some(128),
     };
     let body = b"\0\x05\x0a\x0b\x80\x01\x26\0\x01k\0\x01v\0\x01a\x1d\0\x01b\x20";
     let subscribe = subscribed(Protocol::Mqtt5, body);
-    assert_eq!((subscribe.packet_id, subscribe.identifier), (5, Some(128)));
+    assert_eq!(subscribe.packet_id, 5);
     let filters = [
         expected("a", Qos::AtLeastOnce, true, true, RetainHandling::SendIfNew),
         expected("b", Qos::AtMostOnce, false, false, RetainHandling::DontSend),
     ];
     assert_eq!(subscribe.filters, filters);
     let largest = subscribed(Protocol::Mqtt5, b"\0\x01\x05\x0b\xff\xff\xff\x7f\0\x01a\0");
-    assert_eq!(largest.identifier, Some(268_435_455));
+    assert_eq!(largest.filters[0].identifier, Some(268_435_455));
 }
 
 #[test]
