@@ -26,6 +26,7 @@ mod rules;
 mod services;
 mod session;
 mod shadow;
+mod tables;
 mod tail;
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ fn lake(log: &Log, options: QueryOptions) -> Lake {
 }
 
 fn over(history: impl History + 'static, options: QueryOptions) -> Lake {
-    Lake::new(Arc::new(history), Box::new(|| Box::pin(async { Ok(Catalog::default()) })), options)
+    Lake::new(Arc::new(history), Vec::new(), Box::new(|| Box::pin(async { Ok(Catalog::default()) })), options)
 }
 
 async fn check(sql: &str, expected: &str) {

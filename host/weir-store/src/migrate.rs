@@ -7,12 +7,13 @@ use rusqlite::Connection;
 
 use crate::{OpenError, StoreError};
 
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_sessions.sql"),
     include_str!("migrations/0003_topics.sql"),
     include_str!("migrations/0004_certificates.sql"),
     include_str!("migrations/0005_shadows.sql"),
+    include_str!("migrations/0006_indexes.sql"),
 ];
 
 /// SQLite's application id: "WEIR".

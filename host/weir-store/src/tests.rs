@@ -5,6 +5,7 @@ mod opening;
 mod progress;
 mod resources;
 mod shadows;
+mod tables;
 mod writing;
 
 use tempfile::TempDir;

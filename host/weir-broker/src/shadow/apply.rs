@@ -93,7 +93,10 @@ impl Shadows {
     }
 
     pub(super) async fn serve(&mut self, request: Request) {
-        let Request::Read(device, answer) = request;
+        let (device, answer) = match request {
+            Request::Read(device, answer) => (device, answer),
+            Request::Store(answer) => return self.tell_when_stored(answer),
+        };
         self.cache.shrink();
         self.load(std::iter::once(&device)).await;
         let found = self.cache.get(&device).map(|slot| {

@@ -19,7 +19,7 @@ mod state;
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Instant, MissedTickBehavior},
 };
 use weir_core::{Offset, shadow::DocumentLimits};
@@ -65,6 +65,8 @@ pub(crate) struct Shadows {
     max_names: usize,
     cache: Cache,
     replies: Replies,
+    /// Those who wait until a step is stored.
+    storing: Vec<(u64, oneshot::Sender<()>)>,
 }
 
 /// What the task is made of.
@@ -105,6 +107,7 @@ impl ShadowParts<'_> {
             max_names: limits.shadow_names,
             cache: Cache::new(limits.shadow_cache),
             replies: Replies::default(),
+            storing: Vec::new(),
         };
         shadows.catch_up().await;
         drain.spawn("shadows", shadows.run(drain.clone()));
@@ -136,8 +139,8 @@ impl Shadows {
                 biased;
                 () = drain.token().cancelled() => break,
                 Some(number) = self.saved.recv() => {
-                    self.cache.are_saved(number);
-                    if !has_room {
+                    self.are_saved(number);
+                    if !has_room || !self.storing.is_empty() {
                         self.save();
                     }
                 }
@@ -189,6 +192,27 @@ impl Shadows {
         durable.0.saturating_sub(self.position.max(begun).0)
     }
 
+    fn are_saved(&mut self, number: u64) {
+        self.cache.are_saved(number);
+        for (_, answer) in self.storing.extract_if(.., |(step, _)| *step <= number) {
+            // Whoever stopped waiting needs no answer.
+            let _unheard = answer.send(());
+        }
+    }
+
+    /// Answers when everything that is applied now is stored.
+    fn tell_when_stored(&mut self, answer: oneshot::Sender<()>) {
+        match self.cache.unsaved_step() {
+            Some(step) => {
+                self.storing.push((step, answer));
+                self.save();
+            }
+            None => {
+                let _unheard = answer.send(());
+            }
+        }
+    }
+
     /// Hands what changed to be stored, unless the step before is still being stored.
     fn save(&mut self) {
         let moved = self.position > self.captured;
@@ -214,7 +238,7 @@ impl Shadows {
             return;
         }
         while let Some(saved) = self.saved.recv().await {
-            self.cache.are_saved(saved);
+            self.are_saved(saved);
             if saved >= number {
                 return;
             }

@@ -31,6 +31,8 @@ pub(crate) type OfDevice = Vec<(Option<ShadowName>, Arc<Document>)>;
 pub(crate) enum Request {
     /// `None`: there is no such device.
     Read(DeviceId, oneshot::Sender<Option<OfDevice>>),
+    /// Answered when everything that was applied before is stored.
+    Store(oneshot::Sender<()>),
 }
 
 #[derive(Debug)]
@@ -113,7 +115,7 @@ pub(crate) struct ShadowHandle {
 
 impl ShadowHandle {
     /// `None`: the hub is going down.
-    pub(super) async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+    pub(crate) async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(request(answer)).await.ok()?;
         answered.await.ok()

@@ -17,7 +17,7 @@ mod topics;
 #[cfg(test)]
 mod tests;
 
-pub use document::{Applied, Document, Encoded};
+pub use document::{Applied, Document, Encoded, stored_delta};
 pub use refusal::Refusal;
 pub use reply::{deletion, delta_push, document_value, get_reply, refusal_reply, update_reply};
 pub use request::{Operation, Patch, Request, Update};
