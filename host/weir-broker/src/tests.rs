@@ -10,4 +10,5 @@ mod services;
 mod sessions;
 mod shadows;
 mod shared;
+mod tables;
 mod wills;

@@ -9,6 +9,7 @@ pub mod authorities;
 pub mod certificates;
 pub mod dead_letters;
 pub mod devices;
+pub mod indexes;
 pub mod keys;
 pub mod products;
 pub mod secrets;

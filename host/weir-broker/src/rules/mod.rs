@@ -26,6 +26,7 @@ use self::{action::Action, table::LiveRule};
 pub(crate) use self::{
     action::Shared,
     head::{Floors, Head},
+    install::stored_sources,
     table::Table,
 };
 use crate::Drain;

@@ -12,6 +12,8 @@
 mod api;
 mod apply;
 mod cache;
+mod changes;
+mod readers;
 mod replies;
 mod saver;
 mod state;
@@ -27,14 +29,21 @@ use weir_log::{Log, ReadError, Reader};
 use weir_store::{Store, StoreError};
 
 pub use self::api::{Shadow, ShadowError, ShadowUpdate};
+pub(crate) use self::readers::{ChangeReaders, Reading};
 pub(crate) use self::state::{ShadowHandle, ShadowState};
 use self::{
     cache::Cache,
+    changes::Told,
     replies::Replies,
     saver::{Saver, Work},
     state::Request,
 };
-use crate::{Drain, Limits, broker::Ailment, metrics::Metrics};
+use crate::{
+    Drain, Limits,
+    broker::Ailment,
+    delivery::{DeliveryHandle, Request as Asked},
+    metrics::Metrics,
+};
 
 /// Questions that may wait.
 const REQUESTS: usize = 1_024;
@@ -65,6 +74,8 @@ pub(crate) struct Shadows {
     max_names: usize,
     cache: Cache,
     replies: Replies,
+    readers: Arc<ChangeReaders>,
+    told: Told,
     /// Those who wait until a step is stored.
     storing: Vec<(u64, oneshot::Sender<()>)>,
 }
@@ -73,6 +84,9 @@ pub(crate) struct Shadows {
 pub(crate) struct ShadowParts<'a> {
     pub(crate) log: &'a Log,
     pub(crate) store: &'a Store,
+    pub(crate) delivery: &'a DeliveryHandle,
+    /// Those of the stored rules are known.
+    pub(crate) readers: Arc<ChangeReaders>,
     pub(crate) limits: &'a Limits,
     pub(crate) metrics: &'a Metrics,
     pub(crate) ailment: &'a Ailment,
@@ -82,7 +96,7 @@ pub(crate) struct ShadowParts<'a> {
 impl ShadowParts<'_> {
     /// Starts the task. When this returns, every request that the log holds is applied.
     pub(crate) async fn start(self) -> Result<ShadowHandle, StoreError> {
-        let Self { log, store, limits, metrics, ailment, drain } = self;
+        let Self { log, store, delivery, readers, limits, metrics, ailment, drain } = self;
         let position = store.shadow_position().await?.unwrap_or_default().max(log.oldest());
         let state = Arc::new(ShadowState::new(position, log.epoch()));
         let (work, works) = mpsc::channel(1);
@@ -107,11 +121,13 @@ impl ShadowParts<'_> {
             max_names: limits.shadow_names,
             cache: Cache::new(limits.shadow_cache),
             replies: Replies::default(),
+            told: Told::new(delivery.ask(Asked::Subscriptions).await.unwrap_or_default()),
+            readers: Arc::clone(&readers),
             storing: Vec::new(),
         };
         shadows.catch_up().await;
         drain.spawn("shadows", shadows.run(drain.clone()));
-        Ok(ShadowHandle { state, requests })
+        Ok(ShadowHandle { state, readers, requests })
     }
 }
 
@@ -119,6 +135,7 @@ impl Shadows {
     /// Applies what the log holds already.
     async fn catch_up(&mut self) {
         let (from, end) = (self.position, self.log.appended());
+        self.recall_changes(end).await;
         while self.position < end {
             if self.cache.is_full() {
                 self.make_room().await;
@@ -127,6 +144,7 @@ impl Shadows {
                 break;
             }
         }
+        self.forget_recalled();
         tracing::debug!(%from, %end, "shadows are as they were");
     }
 

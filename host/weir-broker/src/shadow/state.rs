@@ -15,6 +15,8 @@ use weir_core::{
     shadow::{Document, Refusal},
 };
 
+use super::ChangeReaders;
+
 /// What became of a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
@@ -110,6 +112,7 @@ impl Drop for Wait {
 #[derive(Debug, Clone)]
 pub(crate) struct ShadowHandle {
     pub(crate) state: Arc<ShadowState>,
+    pub(crate) readers: Arc<ChangeReaders>,
     pub(super) requests: mpsc::Sender<Request>,
 }
 

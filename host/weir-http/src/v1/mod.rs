@@ -7,6 +7,7 @@ mod call;
 mod certificates;
 mod dead_letters;
 mod devices;
+mod indexes;
 mod keys;
 mod pins;
 mod products;
@@ -38,6 +39,7 @@ pub(crate) fn routes() -> Vec<Route> {
         secrets::routes(),
         rules::routes(),
         sinks::routes(),
+        indexes::routes(),
         dead_letters::routes(),
         query::routes(),
         shadows::routes(),
