@@ -23,6 +23,14 @@ impl Conditions<'_> {
     /// A condition that every row meets which passes the filter. `None`: it says nothing that a table knows.
     pub(crate) fn of(&self, filter: &Expr) -> Option<Condition> {
         match filter {
+            // A short list comes as this.
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => match (self.of(left)?, self.of(right)?) {
+                (Condition::In(field, mut values), Condition::In(other, more)) if field == other => {
+                    values.extend(more);
+                    Some(Condition::In(field, values))
+                }
+                _ => None,
+            },
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => self.compared(left, *op, right),
             Expr::InList(InList { expr, list, negated: false }) => {
                 let (field, _) = self.field(expr)?;

@@ -95,6 +95,9 @@ const CASES: &[Case] = &[
     managed("GET", "/v1/sinks", "", 200),
     managed("GET", "/v1/sinks/{sink}", "", 200),
     managed("DELETE", "/v1/sinks/{sink}", "", 204),
+    managed("GET", "/v1/indexes", "", 200),
+    managed("GET", "/v1/indexes/{index}", "", 200),
+    managed("DELETE", "/v1/indexes/{index}", "", 204),
     managed("GET", "/v1/deadletters", "", 200),
     managed("GET", "/v1/deadletters/{id}", "", 200),
     managed("DELETE", "/v1/deadletters/{id}", "", 204),
@@ -129,6 +132,7 @@ fn filled(path: &str) -> String {
         .replace("{name}", name)
         .replace("{rule}", "overheat")
         .replace("{sink}", "unused")
+        .replace("{index}", "fw")
         .replace("{id}", "1")
         .replace("{certificate}", &"70".repeat(32))
         .replace("{fingerprint}", &"70".repeat(32));
@@ -166,6 +170,7 @@ async fn nobody_and_the_wrong_owner_are_refused_and_change_nothing() {
         "secrets",
         "rules",
         "sinks",
+        "indexes",
         "deadletters",
     ];
     let mut before = Vec::new();
