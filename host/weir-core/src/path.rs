@@ -17,10 +17,10 @@ pub enum Step {
 pub struct JsonPath(pub Box<[Step]>);
 
 impl JsonPath {
-    /// Whether no key needs an escape in JSON: only then other engines find what this one finds.
+    /// Whether no key is empty or needs an escape in JSON: only then other engines find what this one finds.
     pub fn is_plain(&self) -> bool {
         self.0.iter().all(|step| match step {
-            Step::Key(key) => !key.chars().any(|c| c.is_control() || matches!(c, '"' | '\\')),
+            Step::Key(key) => !key.is_empty() && !key.chars().any(|c| c.is_control() || matches!(c, '"' | '\\')),
             Step::Index(_) => true,
         })
     }

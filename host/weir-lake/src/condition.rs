@@ -33,7 +33,7 @@ impl Conditions<'_> {
             },
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => self.compared(left, *op, right),
             Expr::InList(InList { expr, list, negated: false }) => {
-                let (field, _) = self.field(expr)?;
+                let field = self.value(expr)?;
                 Some(Condition::In(field, list.iter().map(scalar).collect::<Option<_>>()?))
             }
             Expr::IsNotNull(value) => Some(Condition::Present(self.field(value)?.0)),
@@ -43,8 +43,8 @@ impl Conditions<'_> {
                 let is_any = matches!(column_type, None | Some(ColumnType::Json | ColumnType::Canonical));
                 is_any.then_some(Condition::Absent(field))
             }
-            Expr::Not(value) => Some(Condition::In(self.field(value)?.0, vec![Scalar::Boolean(false)])),
-            value => Some(Condition::In(self.field(value)?.0, vec![Scalar::Boolean(true)])),
+            Expr::Not(value) => Some(Condition::In(self.value(value)?, vec![Scalar::Boolean(false)])),
+            value => Some(Condition::In(self.value(value)?, vec![Scalar::Boolean(true)])),
         }
     }
 
@@ -54,9 +54,9 @@ impl Conditions<'_> {
             let are_paths = !left.path.0.is_empty() && !right.path.0.is_empty();
             return (op == Operator::NotEq && are_paths).then_some(Condition::Differ(left, right));
         }
-        let (value, op, literal) = match self.field(left) {
-            Some((field, _)) => (field, op, scalar(right)?),
-            None => (self.field(right)?.0, op.swap()?, scalar(left)?),
+        let (value, op, literal) = match self.value(left) {
+            Some(field) => (field, op, scalar(right)?),
+            None => (self.value(right)?, op.swap()?, scalar(left)?),
         };
         let number = match &literal {
             Scalar::Number(number) => Some(*number),
@@ -70,6 +70,12 @@ impl Conditions<'_> {
             (Operator::Lt | Operator::LtEq, Some(number)) => Some(Condition::Between(value, None, Some(number))),
             _ => None,
         }
+    }
+
+    /// A column whose values are what they are compared as: JSON text is not.
+    fn value(&self, expr: &Expr) -> Option<Field> {
+        let (field, column_type) = self.field(expr)?;
+        (!matches!(column_type, Some(ColumnType::Json | ColumnType::Canonical))).then_some(field)
     }
 
     /// What a column stands for, and the type that is demanded of it, if it lies within JSON.

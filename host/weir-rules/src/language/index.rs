@@ -61,7 +61,7 @@ impl Reader<'_> {
         let field = Field { column: column.to_string(), path: JsonPath(path.into()) };
         if !field.path.is_plain() {
             return Err(refused(format!(
-                "{field} cannot be indexed: a key holds a quote, a backslash or a control character"
+                "{field} cannot be indexed: a key is empty, or holds a quote, a backslash or a control character"
             )));
         }
         Ok(field)
