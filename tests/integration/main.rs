@@ -26,6 +26,7 @@ mod republish;
 mod shadows;
 mod shutdown;
 mod story;
+mod tables;
 mod tls;
 mod webhook;
 mod websocket;

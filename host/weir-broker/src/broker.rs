@@ -145,7 +145,8 @@ impl Broker {
     /// Follows the messages of a filter from now on.
     pub fn tail(&self, principal: &Principal, filter: TopicFilter) -> Result<Tail, Denied> {
         self.policy().may_subscribe(principal, &filter)?;
-        Ok(Tail::new(self.log().reader(self.log().appended()), filter))
+        let reading = self.shadows().readers.tail(&filter);
+        Ok(Tail::new(self.log().reader(self.log().appended()), filter, reading))
     }
 
     /// The session of a device, connected or kept.

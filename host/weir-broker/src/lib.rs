@@ -31,6 +31,7 @@ mod services;
 mod session;
 mod shadow;
 mod signing;
+mod tables;
 mod tail;
 
 #[cfg(test)]

@@ -50,10 +50,10 @@ use crate::{
     policy::PolicyInForce,
     presence::presence,
     registration::Registrar,
-    rules::{Floors, Head, Shared, Table},
+    rules::{Floors, Head, Shared, Table, stored_sources},
     services::{Broadcaster, Calls, Services},
     session::Connections,
-    shadow::ShadowParts,
+    shadow::{ChangeReaders, ShadowParts},
 };
 
 /// Makes the kinds of target, given the hub as something to publish to.
@@ -131,10 +131,17 @@ impl Parts {
         .await
         .map_err(StartError::Sessions)?;
 
+        // Changes of shadows are told to those who read of them, rules among them.
+        let readers = Arc::new(ChangeReaders::default());
+        let sources = stored_sources(&store, language.as_ref()).await.map_err(StartError::Rules)?;
+        readers.set_rules(sources.iter());
+
         // Then shadows: what was asked of them before the last end is done before anybody asks for more.
         let shadows = ShadowParts {
             log: &log,
             store: &store,
+            delivery: &delivery,
+            readers: Arc::clone(&readers),
             limits: &limits,
             metrics: &metrics,
             ailment: &ailment,
@@ -172,6 +179,7 @@ impl Parts {
             open: Mutex::default(),
             dead_letters: Mutex::default(),
             checkpoint_now: Notify::new(),
+            change_readers: readers,
             options,
             metrics: metrics.clone(),
         });

@@ -5,16 +5,20 @@ use std::sync::Arc;
 use weir_core::TopicFilter;
 use weir_log::{Frame, ReadError, Reader};
 
+use crate::shadow::Reading;
+
 /// A cursor over the log that shows the messages of one filter.
 #[derive(Debug)]
 pub struct Tail {
     reader: Reader,
     filter: TopicFilter,
+    /// Changes of shadows are told as long as somebody reads of them.
+    _reading: Option<Reading>,
 }
 
 impl Tail {
-    pub(crate) fn new(reader: Reader, filter: TopicFilter) -> Self {
-        Self { reader, filter }
+    pub(crate) fn new(reader: Reader, filter: TopicFilter, reading: Option<Reading>) -> Self {
+        Self { reader, filter, _reading: reading }
     }
 
     /// The next frame that holds messages of the filter, when it is durable, and which rows they are.

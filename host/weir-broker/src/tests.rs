@@ -13,4 +13,5 @@ mod services;
 mod sessions;
 mod shadows;
 mod shared;
+mod tables;
 mod wills;

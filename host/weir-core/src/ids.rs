@@ -123,6 +123,13 @@ name!(
     is_sql_name
 );
 name!(
+    /// An index that a user declares: same form as a rule's name.
+    IndexName,
+    "index name",
+    "use 1 to 64 letters, digits or underscores, not starting with a digit",
+    is_sql_name
+);
+name!(
     /// A secret that rules refer to by `secret('NAME')`.
     SecretName,
     "secret name",

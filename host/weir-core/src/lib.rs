@@ -10,6 +10,7 @@ pub mod envelope;
 pub mod error;
 pub mod ids;
 pub mod offset;
+pub mod path;
 pub mod policy;
 pub mod principal;
 pub mod product;
@@ -18,13 +19,16 @@ pub mod seams;
 pub mod shadow;
 pub mod statement;
 pub mod subscription;
+pub mod table;
 pub mod topic;
 pub mod trie;
 
 pub use certificate::{CertificateIdentity, Fingerprint, InvalidHex, Serial, Voucher};
 pub use envelope::{Envelope, OwnedMessage, Protocol, Qos, Timestamp};
 pub use error::{Classify, ErrorKind};
-pub use ids::{DeviceId, DeviceName, KeyName, ProductId, RuleName, SecretName, ShadowName, SinkName, TopicSuffix};
+pub use ids::{
+    DeviceId, DeviceName, IndexName, KeyName, ProductId, RuleName, SecretName, ShadowName, SinkName, TopicSuffix,
+};
 pub use offset::Offset;
 pub use policy::{Access, Denied, Policy, TopicClass};
 pub use principal::{Grants, Principal};

@@ -8,6 +8,7 @@ use crate::{
     CertificateIdentity, Classify, DeviceId, ErrorKind, Offset, Principal, ProductId, RuleName,
     schema::Records,
     statement::{RuleDefinition, Statement},
+    table::{TableScan, TableSchema},
 };
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -170,6 +171,8 @@ pub enum FieldType {
 pub struct Catalog {
     /// Declared schemas, by product: path → type. A product that is absent has none, and any name goes.
     pub schemas: HashMap<ProductId, Vec<(String, FieldType)>>,
+    /// Tables that queries may name beside topics.
+    pub tables: Vec<Arc<TableSchema>>,
 }
 
 /// The rule language: text to statements, statements to something that runs.
@@ -384,7 +387,35 @@ pub trait History: Send + Sync {
     fn end(&self) -> Offset;
 }
 
-/// Runs an ad-hoc query over a [`History`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("reading table {table} failed: {reason}")]
+pub struct TableError {
+    pub table: String,
+    pub reason: String,
+}
+
+/// A table that queries read beside messages: as it is now, not as it was.
+pub trait Table: Send + Sync {
+    fn schema(&self) -> &Arc<TableSchema>;
+
+    /// Resolves when the table has every change that was answered before.
+    fn settle(&self) -> BoxFuture<'_, Result<(), TableError>>;
+
+    /// Reads one state of the table, batch by batch, until `rows` has enough. Blocks, and keeps no more than a batch in
+    /// memory.
+    fn scan(&self, scan: &TableScan, rows: Arc<dyn TakeRows>) -> Result<(), TableError>;
+}
+
+/// Where the rows of a table go.
+pub trait TakeRows: Send + Sync {
+    /// Takes a batch, and waits until there is room for it. False: nobody wants more.
+    fn take(&self, batch: RecordBatch) -> bool;
+
+    /// Nobody wants more.
+    fn is_over(&self) -> bool;
+}
+
+/// Runs an ad-hoc query over a [`History`] and [`Table`]s.
 pub trait QueryEngine: Send + Sync {
     /// Plans and runs `sql`; batches share one schema.
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Vec<RecordBatch>, QueryError>>;

@@ -3,15 +3,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{RuleName, SecretName, SinkName, TopicFilter};
+use crate::{IndexName, RuleName, SecretName, SinkName, TopicFilter, table::Indexed};
 
 /// One statement of a script, as `weir apply -f` uploads it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Statement {
     CreateRule(RuleDefinition),
     CreateSink(SinkDefinition),
+    CreateIndex(IndexDefinition),
     DropRule(RuleName),
     DropSink(SinkName),
+    DropIndex(IndexName),
     EnableRule(RuleName),
     DisableRule(RuleName),
 }
@@ -47,6 +49,14 @@ pub struct SinkDefinition {
     /// The kind of target, such as `webhook`.
     pub kind: String,
     pub settings: Vec<(String, Setting)>,
+}
+
+/// `CREATE INDEX name ON shadows (reported.fw)`, or `(reported.fw <> desired.fw)`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexDefinition {
+    pub name: IndexName,
+    pub text: String,
+    pub indexed: Indexed,
 }
 
 /// `webhook(url => '…', token => secret('hot'))`, or the bare name of a sink.

@@ -7,7 +7,7 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use datafusion::{
-    catalog::streaming::StreamingTable,
+    catalog::{TableProvider, streaming::StreamingTable},
     common::tree_node::{Transformed, TreeNode},
     datasource::provider_as_source,
     error::DataFusionError,
@@ -20,13 +20,13 @@ use datafusion::{
     prelude::{SessionConfig, SessionContext},
 };
 use futures::StreamExt;
-use weir_core::seams::{BoxFuture, Catalog, History, QueryEngine, QueryError};
+use weir_core::seams::{BoxFuture, Catalog, History, QueryEngine, QueryError, Table};
 use weir_rules::{
     evaluate::InputReader,
-    plan::{Query, QueryColumn, plan_query},
+    plan::{Query, QueryColumn, QueryRead, plan_query},
 };
 
-use crate::messages::Messages;
+use crate::{messages::Messages, tables::QueriedTable};
 
 /// What one query may take.
 #[derive(Debug, Clone)]
@@ -48,9 +48,10 @@ impl Default for QueryOptions {
 /// Tells the declared schemas as they are when it is asked.
 type TellCatalog = Box<dyn Fn() -> BoxFuture<'static, Result<Catalog, QueryError>> + Send + Sync>;
 
-/// Runs queries over a [`History`].
+/// Runs queries over a [`History`] and tables.
 pub struct Lake {
     history: Arc<dyn History>,
+    tables: Vec<Arc<dyn Table>>,
     catalog: TellCatalog,
     options: QueryOptions,
 }
@@ -63,13 +64,21 @@ impl fmt::Debug for Lake {
 
 impl Lake {
     /// `catalog` is asked once for each query.
-    pub fn new(history: Arc<dyn History>, catalog: TellCatalog, options: QueryOptions) -> Self {
-        Self { history, catalog, options }
+    pub fn new(
+        history: Arc<dyn History>,
+        tables: Vec<Arc<dyn Table>>,
+        catalog: TellCatalog,
+        options: QueryOptions,
+    ) -> Self {
+        Self { history, tables, catalog, options }
     }
 
     async fn run(&self, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
-        let query = plan_query(sql, &(self.catalog)().await?)?;
-        let plan = self.with_messages(&query).map_err(|error| self.failure(&error))?;
+        let mut catalog = (self.catalog)().await?;
+        catalog.tables.extend(self.tables.iter().map(|table| Arc::clone(table.schema())));
+        let query = plan_query(sql, &catalog)?;
+        self.settle(&query).await?;
+        let plan = self.with_sources(&query).map_err(|error| self.failure(&error))?;
         let context = SessionContext::new_with_config_rt(
             // One partition: rows keep the order of the log where nothing sorts them.
             SessionConfig::new().with_target_partitions(1),
@@ -95,22 +104,53 @@ impl Lake {
         Ok(batches)
     }
 
-    /// The plan, its one table replaced by the messages.
-    fn with_messages(&self, query: &Query) -> Result<LogicalPlan, DataFusionError> {
-        let inputs = InputReader::new(&query.inputs);
+    /// Tables that the query reads have what was answered before.
+    async fn settle(&self, query: &Query) -> Result<(), QueryError> {
+        for source in &query.sources {
+            let QueryRead::Table { table, .. } = &source.read else { continue };
+            if let Some(table) = self.table(table) {
+                table.settle().await.map_err(|error| QueryError::Failed(error.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn table(&self, name: &str) -> Option<&Arc<dyn Table>> {
+        self.tables.iter().find(|table| table.schema().name == name)
+    }
+
+    /// The plan, its sources replaced by what they stand for.
+    fn with_sources(&self, query: &Query) -> Result<LogicalPlan, DataFusionError> {
         let provide = |node: LogicalPlan| {
             let LogicalPlan::TableScan(scan) = node else { return Ok(Transformed::no(node)) };
-            let messages = Messages {
-                history: Arc::clone(&self.history),
-                sources: query.sources.clone(),
-                inputs: inputs.clone(),
-                schema: scan.source.schema(),
-            };
-            let table = StreamingTable::try_new(scan.source.schema(), vec![Arc::new(messages)])?;
-            let scan = TableScan { source: provider_as_source(Arc::new(table)), ..scan };
+            let name = scan.table_name.table();
+            let source = query.sources.iter().find(|source| source.name == name);
+            let missing = || DataFusionError::Plan(format!("there is no source {name}"));
+            let provider = self.provider(&source.ok_or_else(missing)?.read, scan.source.schema())?;
+            let scan = TableScan { source: provider_as_source(provider), ..scan };
             Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
         };
         Ok(query.plan.clone().transform(provide)?.data)
+    }
+
+    /// `schema`: a column for each input.
+    fn provider(&self, read: &QueryRead, schema: SchemaRef) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+        match read {
+            QueryRead::Messages { filter, inputs } => {
+                let messages = Messages {
+                    history: Arc::clone(&self.history),
+                    source: filter.clone(),
+                    inputs: InputReader::new(inputs),
+                    schema: Arc::clone(&schema),
+                };
+                Ok(Arc::new(StreamingTable::try_new(schema, vec![Arc::new(messages)])?))
+            }
+            QueryRead::Table { table, inputs } => {
+                let missing = || DataFusionError::Plan(format!("there is no table {table}"));
+                let table = Arc::clone(self.table(table).ok_or_else(missing)?);
+                Ok(Arc::new(QueriedTable { table, inputs: inputs.clone(), schema }))
+            }
+        }
     }
 
     fn runtime(&self) -> Result<RuntimeEnv, DataFusionError> {

@@ -1,4 +1,4 @@
-//! The table that a query scans: the inputs of its plan, read from the messages of its topic filters.
+//! The messages that a query scans: the inputs of its plan, read from the messages of its topic filter.
 
 use std::{fmt, sync::Arc};
 
@@ -15,19 +15,19 @@ use weir_core::{Offset, TopicFilter, schema::Records, seams::History};
 use weir_rules::evaluate::InputReader;
 
 /// Batches that may wait between reading and execution.
-const WAITING_BATCHES: usize = 4;
+pub(crate) const WAITING_BATCHES: usize = 4;
 
 /// Messages as a stream of batches with one column for each input.
 pub(crate) struct Messages {
     pub(crate) history: Arc<dyn History>,
-    pub(crate) sources: Vec<TopicFilter>,
+    pub(crate) source: TopicFilter,
     pub(crate) inputs: InputReader,
     pub(crate) schema: SchemaRef,
 }
 
 impl fmt::Debug for Messages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Messages").field("sources", &self.sources).finish_non_exhaustive()
+        f.debug_struct("Messages").field("source", &self.source).finish_non_exhaustive()
     }
 }
 
@@ -42,7 +42,7 @@ impl PartitionStream for Messages {
         // What is durable now: a query does not chase messages that arrive while it runs.
         let end = self.history.end();
         let records = self.history.scan(Offset::ZERO, end);
-        let (sources, inputs, schema) = (self.sources.clone(), self.inputs.clone(), Arc::clone(&self.schema));
+        let (source, inputs, schema) = (self.source.clone(), self.inputs.clone(), Arc::clone(&self.schema));
         stream.spawn_blocking(move || {
             for records in records {
                 // Nobody receives any more when the query is over, or was given up. Batches without a match send
@@ -52,7 +52,7 @@ impl PartitionStream for Messages {
                 }
                 let batch = records
                     .map_err(|error| DataFusionError::External(error.into()))
-                    .and_then(|records| read(&records, &sources, &inputs, &schema));
+                    .and_then(|records| read(&records, &source, &inputs, &schema));
                 let Some(batch) = batch.transpose() else { continue };
                 let failed = batch.is_err();
                 if batches.blocking_send(batch).is_err() || failed {
@@ -68,14 +68,12 @@ impl PartitionStream for Messages {
 /// The matching messages of a batch; nothing if none match.
 fn read(
     batch: &RecordBatch,
-    sources: &[TopicFilter],
+    source: &TopicFilter,
     inputs: &InputReader,
     schema: &SchemaRef,
 ) -> Result<Option<RecordBatch>, DataFusionError> {
     let records = Records::try_from(batch).map_err(|error| DataFusionError::External(error.into()))?;
-    let matches = |row: &usize| {
-        records.is_message(*row) && sources.iter().any(|source| source.matches(records.topic.value(*row)))
-    };
+    let matches = |row: &usize| records.is_message(*row) && source.matches(records.topic.value(*row));
     let rows: Vec<u32> = (0..records.len()).filter(matches).filter_map(|row| u32::try_from(row).ok()).collect();
     if rows.is_empty() {
         return Ok(None);

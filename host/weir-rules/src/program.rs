@@ -2,34 +2,11 @@
 //!
 //! Planning makes it, evaluation runs it; neither knows the other.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use datafusion_physical_expr::PhysicalExpr;
+pub use weir_core::path::{JsonPath, Step};
 use weir_core::{RuleName, TopicFilter, seams::SettingValue};
-
-/// One step of a JSON path. Indexes count from 0.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Step {
-    Key(Box<str>),
-    Index(u32),
-}
-
-/// A path into the payload, such as `pos.lat` or `vals[0]`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JsonPath(pub Box<[Step]>);
-
-impl fmt::Display for JsonPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, step) in self.0.iter().enumerate() {
-            match step {
-                Step::Key(key) if i > 0 => write!(f, ".{key}")?,
-                Step::Key(key) => f.write_str(key)?,
-                Step::Index(index) => write!(f, "[{index}]")?,
-            }
-        }
-        Ok(())
-    }
-}
 
 /// The type that an occurrence of a path demands. A value of another type is NULL and counted as a mismatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,6 +60,15 @@ pub enum Input {
     PayloadBytes,
     /// The whole payload as JSON text (Utf8).
     PayloadJson,
+}
+
+/// A column that a query's expressions over a table are bound to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TableInput {
+    /// The column at this place of the table, as it is.
+    Column(usize),
+    /// A value within a column that holds JSON.
+    Path { column: usize, path: JsonPath, column_type: ColumnType },
 }
 
 /// A column of the SELECT.

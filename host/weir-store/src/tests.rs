@@ -8,6 +8,7 @@ mod progress;
 mod registrations;
 mod resources;
 mod shadows;
+mod tables;
 mod writing;
 
 use tempfile::TempDir;

@@ -11,6 +11,7 @@ pub mod certificates;
 pub mod dead_letters;
 pub mod devices;
 pub mod gateways;
+pub mod indexes;
 pub mod keys;
 pub mod products;
 pub mod registrations;

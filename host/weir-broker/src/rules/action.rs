@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) dead_letters: Mutex<Vec<NewDeadLetter>>,
     /// Told when dead letters should not wait for the next checkpoint.
     pub(crate) checkpoint_now: Notify,
+    /// Told what rules read, so that changes of shadows are said where one does.
+    pub(crate) change_readers: Arc<crate::shadow::ChangeReaders>,
     pub(crate) options: super::RuleOptions,
     pub(crate) metrics: Metrics,
 }

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use weir_core::{
-    KeyName, Principal, RuleName, SinkName,
+    IndexName, KeyName, Principal, RuleName, SinkName,
     seams::{Catalog, Evaluator, Language, TargetKind},
-    statement::{RuleDefinition, SinkDefinition, StartFrom, Statement},
+    statement::{IndexDefinition, RuleDefinition, SinkDefinition, StartFrom, Statement},
 };
-use weir_store::{NewRule, Role, Store};
+use weir_store::{INDEXES, NewRule, Role, Store, StoreError};
 
 use super::{
     ApplyError, RuleRuntime,
@@ -19,7 +19,7 @@ use crate::{Drain, policy::PolicyInForce};
 /// What became of one statement.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Applied {
-    /// `rule` or `sink`.
+    /// `rule`, `sink` or `index`.
     pub kind: &'static str,
     pub name: String,
     pub action: Change,
@@ -41,6 +41,8 @@ pub enum Change {
 struct Draft {
     table: Table,
     sinks: BTreeMap<SinkName, SinkDefinition>,
+    /// The texts of declared indexes.
+    indexes: BTreeMap<IndexName, String>,
     owners: BTreeMap<KeyName, Principal>,
     /// Rules to open anew, with what they were opened as.
     opened: BTreeMap<RuleName, OpenTargets>,
@@ -54,6 +56,8 @@ enum Write {
     DropRule(RuleName),
     Sink(SinkDefinition),
     DropSink(SinkName),
+    Index(IndexDefinition),
+    DropIndex(IndexName),
 }
 
 impl RuleRuntime {
@@ -91,6 +95,7 @@ impl RuleRuntime {
         let mut draft = Draft {
             table: Table::clone(&self.shared.table.load()),
             sinks: self.sinks().await?,
+            indexes: self.indexes().await?,
             owners: owners(&self.store).await?,
             opened: BTreeMap::new(),
             writes: Vec::new(),
@@ -108,6 +113,11 @@ impl RuleRuntime {
                 }
                 (error, _) => error,
             })?);
+        }
+        if draft.indexes.len() > INDEXES as usize {
+            let limit = INDEXES;
+            let too_many = StoreError::TooMany { what: "indexes", of: "the hub".to_owned(), limit };
+            return Err(ApplyError::Store(too_many));
         }
         if draft.table.rules.len() > self.shared.options.rules {
             return Err(ApplyError::TooMany { limit: self.shared.options.rules });
@@ -142,6 +152,12 @@ impl RuleRuntime {
                 draft.sinks.remove(&name).ok_or_else(|| ApplyError::NoSink(name.clone()))?;
                 draft.writes.push(Write::DropSink(name.clone()));
                 Ok(done("sink", &name, Change::Deleted))
+            }
+            Statement::CreateIndex(index) => Ok(draft_index(draft, index)),
+            Statement::DropIndex(name) => {
+                draft.indexes.remove(&name).ok_or_else(|| ApplyError::NoIndex(name.clone()))?;
+                draft.writes.push(Write::DropIndex(name.clone()));
+                Ok(done("index", &name, Change::Deleted))
             }
             Statement::EnableRule(name) => self.draft_enabled(draft, name, true, catalog),
             Statement::DisableRule(name) => self.draft_enabled(draft, name, false, catalog),
@@ -253,7 +269,8 @@ impl RuleRuntime {
     pub async fn catalog(&self) -> Result<Catalog, ApplyError> {
         let products = self.store.products().await.map_err(ApplyError::Store)?;
         let declared = products.into_iter().filter(|product| !product.schema.is_empty());
-        Ok(Catalog { schemas: declared.map(|product| (product.id, product.schema)).collect() })
+        let schemas = declared.map(|product| (product.id, product.schema)).collect();
+        Ok(Catalog { schemas, tables: Vec::new() })
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), ApplyError> {
@@ -265,6 +282,8 @@ impl RuleRuntime {
                 Write::DropRule(name) => self.store.delete_rule(&name).await,
                 Write::Sink(sink) => self.store.put_sink(&sink.name, &sink.kind, &sink.text, now).await,
                 Write::DropSink(name) => self.store.delete_sink(&name).await,
+                Write::Index(index) => self.store.put_index(index, now).await,
+                Write::DropIndex(name) => self.store.delete_index(&name).await,
             };
             written.map_err(ApplyError::Store)?;
         }
@@ -283,9 +302,25 @@ impl RuleRuntime {
         Ok(sinks)
     }
 
+    async fn indexes(&self) -> Result<BTreeMap<IndexName, String>, ApplyError> {
+        let rows = self.store.indexes().await.map_err(ApplyError::Store)?;
+        Ok(rows.into_iter().map(|row| (row.name, row.text)).collect())
+    }
+
     pub(super) fn opener<'a>(&'a self, sinks: &'a BTreeMap<SinkName, SinkDefinition>) -> Opener<'a> {
         Opener { kinds: &self.kinds, sinks, store: &self.store }
     }
+}
+
+fn draft_index(draft: &mut Draft, index: IndexDefinition) -> Applied {
+    let name = index.name.clone();
+    let change = match draft.indexes.insert(name.clone(), index.text.clone()) {
+        Some(old) if old == index.text => return done("index", &name, Change::Unchanged),
+        Some(_) => Change::Updated,
+        None => Change::Created,
+    };
+    draft.writes.push(Write::Index(index));
+    done("index", &name, change)
 }
 
 fn plan(

@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use weir_core::{
-    Offset, RuleName,
+    Offset, RuleName, TopicFilter,
+    seams::Language,
     statement::{RuleDefinition, Statement},
 };
-use weir_store::{ActionLedger, ActionProgress, Progress, RuleRow, SavedProgress};
+use weir_store::{ActionLedger, ActionProgress, Progress, RuleRow, SavedProgress, Store};
 
 use super::{
     ApplyError, RuleRuntime,
@@ -65,6 +66,7 @@ impl RuleRuntime {
                 actions,
             });
         }
+        self.shared.change_readers.set_rules(sources_of(&table));
         self.shared.table.store(Arc::new(table));
         started.into_iter().for_each(|action| self.start(action));
     }
@@ -156,6 +158,7 @@ impl RuleRuntime {
             }
         }
         let actions: Vec<_> = table.rules.values().flat_map(|rule| rule.actions.iter().cloned()).collect();
+        self.shared.change_readers.set_rules(sources_of(&table));
         self.shared.table.store(Arc::new(table));
         actions.into_iter().for_each(|action| self.start(action));
         Ok(())
@@ -174,6 +177,22 @@ impl RuleRuntime {
             _ => None,
         })
     }
+}
+
+/// What the rules in force read.
+fn sources_of(table: &Table) -> impl Iterator<Item = &TopicFilter> {
+    table.rules.values().filter(|rule| rule.enabled).flat_map(|rule| &rule.definition.sources)
+}
+
+/// What the stored rules read that are enabled, before any is in force.
+pub(crate) async fn stored_sources(store: &Store, language: &dyn Language) -> Result<Vec<TopicFilter>, ApplyError> {
+    let rows = store.rules().await.map_err(ApplyError::Store)?;
+    let statements = rows.iter().filter(|row| row.enabled).filter_map(|row| language.parse(&row.text).ok()).flatten();
+    let sources = statements.flat_map(|statement| match statement {
+        Statement::CreateRule(definition) => definition.sources,
+        _ => Vec::new(),
+    });
+    Ok(sources.collect())
 }
 
 fn make_actions(

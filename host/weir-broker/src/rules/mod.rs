@@ -14,7 +14,7 @@ mod worker;
 use std::{sync::Arc, time::Duration};
 
 use weir_core::{
-    Classify, ErrorKind, RuleName, SinkName, Timestamp,
+    Classify, ErrorKind, IndexName, RuleName, SinkName, Timestamp,
     seams::{Language, Outcome, SettingValue, SqlError, TargetKind},
     statement::{RuleDefinition, Setting, Statement},
 };
@@ -26,6 +26,7 @@ use self::{action::Action, table::LiveRule};
 pub(crate) use self::{
     action::Shared,
     head::{Floors, Head},
+    install::stored_sources,
     table::Table,
 };
 use crate::Drain;
@@ -70,6 +71,8 @@ pub enum ApplyError {
     NoRule(RuleName),
     #[error("there is no sink {0}")]
     NoSink(SinkName),
+    #[error("there is no index {0}")]
+    NoIndex(IndexName),
     #[error("sink {sink} is used by rule {rule}; drop or change the rule first")]
     SinkInUse { sink: SinkName, rule: RuleName },
     #[error(transparent)]
@@ -90,7 +93,7 @@ impl Classify for ApplyError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Sql(_) | Self::Rule { .. } | Self::Invalid(_) => ErrorKind::Invalid,
-            Self::NoRule(_) | Self::NoSink(_) => ErrorKind::NotFound,
+            Self::NoRule(_) | Self::NoSink(_) | Self::NoIndex(_) => ErrorKind::NotFound,
             Self::SinkInUse { .. } => ErrorKind::Conflict,
             Self::Denied(_) => ErrorKind::Forbidden,
             Self::TooMany { .. } => ErrorKind::Throttled,

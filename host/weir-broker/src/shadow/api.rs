@@ -111,6 +111,11 @@ impl Broker {
         Ok(self.policy().may_subscribe(principal, &topic)?)
     }
 
+    /// Resolves when what was answered before is stored. `None`: the hub is going down.
+    pub(crate) async fn store_shadows(&self) -> Option<()> {
+        self.shadows().ask(Request::Store).await
+    }
+
     /// Changes a shadow, and returns it as it is then.
     pub async fn update_shadow(&self, principal: &Principal, update: ShadowUpdate) -> Result<Shadow, ShadowError> {
         let mut updated = self.update_shadows(principal, vec![update]).await?;

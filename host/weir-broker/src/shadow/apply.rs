@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::sync::oneshot;
 use weir_core::{
-    Classify, DeviceId, Protocol, Qos, ShadowName, SubscriptionFilter, Timestamp,
+    Classify, DeviceId, Offset, Protocol, Qos, ShadowName, SubscriptionFilter, Timestamp,
     schema::{Kind, Records},
     shadow::{
         Document, Operation, Refusal, Request as Asked, ShadowTopic, deletion, delta_push, get_reply, refusal_reply,
@@ -67,6 +67,9 @@ impl Shadows {
     /// Applies everything in a frame that is about shadows.
     pub(super) async fn apply(&mut self, frame: &Arc<Frame>) {
         let records = &frame.records;
+        for row in (0..records.len()).filter(|row| !records.is_message(*row)) {
+            self.note_subscription(records, row);
+        }
         let matters: Vec<(usize, Matter)> =
             (0..records.len()).filter_map(|row| Some((row, matter(records, row)?))).collect();
         if !matters.is_empty() {
@@ -96,7 +99,10 @@ impl Shadows {
     }
 
     pub(super) async fn serve(&mut self, request: Request) {
-        let Request::Read(device, answer) = request;
+        let (device, answer) = match request {
+            Request::Read(device, answer) => (device, answer),
+            Request::Store(answer) => return self.tell_when_stored(answer),
+        };
         self.cache.shrink();
         self.load(std::iter::once(&device)).await;
         let found = self.cache.get(&device).map(|slot| {
@@ -161,13 +167,18 @@ impl Shadows {
         };
         let token = request.token.as_deref();
         let asked = Asking { topic, token, now, answers };
-        let done = operation.and_then(|operation| self.perform(&operation, &document, &asked));
-        let (reply, delta, outcome) = match done {
-            Ok(Done { document, reply, delta }) => (reply, delta, Outcome::Done(document)),
+        let done = operation.and_then(|operation| {
+            let done = self.perform(&operation, &document, &asked)?;
+            Ok((operation, done))
+        });
+        let (reply, delta, outcome, made) = match done {
+            Ok((operation, Done { document: after, reply, delta })) => {
+                (reply, delta, Outcome::Done(Arc::clone(&after)), Some((operation, after)))
+            }
             Err(refusal) => {
                 self.metrics.refused("shadow", refusal.kind());
                 let reply = answers.then(|| refusal_reply(request.kind, &refusal, &document, token, now));
-                (reply, None, Outcome::Refused(refusal))
+                (reply, None, Outcome::Refused(refusal), None)
             }
         };
         if let Some(reply) = reply {
@@ -175,6 +186,10 @@ impl Shadows {
         }
         if let Some(delta) = delta {
             self.say(topic, delta, Qos::AtLeastOnce, envelope.hop);
+        }
+        if let Some((operation, after)) = made {
+            let offset = Offset(records.offset.value(row));
+            self.tell_change(topic, &envelope, offset, (&operation, &document, &after));
         }
         told.extend(wait.map(|wait| (wait, outcome)));
     }

@@ -128,6 +128,12 @@ impl Cache {
         !self.changed.is_empty() || !self.forgotten.is_empty()
     }
 
+    /// The last step that is not stored, if one is not: that of changes that wait, or of those on their way.
+    pub(super) fn unsaved_step(&self) -> Option<u64> {
+        let last = if self.has_changes() { self.step } else { self.step - 1 };
+        (last > self.saved).then_some(last)
+    }
+
     /// Whether so much waits that no more should come.
     pub(super) fn is_full(&self) -> bool {
         self.changed.len() + self.forgotten.len() >= UNSAVED || self.changed_bytes >= UNSAVED_BYTES

@@ -12,6 +12,8 @@
 mod api;
 mod apply;
 mod cache;
+mod changes;
+mod readers;
 mod replies;
 mod saver;
 mod state;
@@ -19,7 +21,7 @@ mod state;
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Instant, MissedTickBehavior},
 };
 use weir_core::{Offset, shadow::DocumentLimits};
@@ -27,14 +29,21 @@ use weir_log::{Log, ReadError, Reader};
 use weir_store::{Store, StoreError};
 
 pub use self::api::{Shadow, ShadowError, ShadowUpdate};
+pub(crate) use self::readers::{ChangeReaders, Reading};
 pub(crate) use self::state::{ShadowHandle, ShadowState};
 use self::{
     cache::Cache,
+    changes::Told,
     replies::Replies,
     saver::{Saver, Work},
     state::Request,
 };
-use crate::{Drain, Limits, broker::Ailment, metrics::Metrics};
+use crate::{
+    Drain, Limits,
+    broker::Ailment,
+    delivery::{DeliveryHandle, Request as Asked},
+    metrics::Metrics,
+};
 
 /// Questions that may wait.
 const REQUESTS: usize = 1_024;
@@ -65,12 +74,19 @@ pub(crate) struct Shadows {
     max_names: usize,
     cache: Cache,
     replies: Replies,
+    readers: Arc<ChangeReaders>,
+    told: Told,
+    /// Those who wait until a step is stored.
+    storing: Vec<(u64, oneshot::Sender<()>)>,
 }
 
 /// What the task is made of.
 pub(crate) struct ShadowParts<'a> {
     pub(crate) log: &'a Log,
     pub(crate) store: &'a Store,
+    pub(crate) delivery: &'a DeliveryHandle,
+    /// Those of the stored rules are known.
+    pub(crate) readers: Arc<ChangeReaders>,
     pub(crate) limits: &'a Limits,
     pub(crate) metrics: &'a Metrics,
     pub(crate) ailment: &'a Ailment,
@@ -80,7 +96,7 @@ pub(crate) struct ShadowParts<'a> {
 impl ShadowParts<'_> {
     /// Starts the task. When this returns, every request that the log holds is applied.
     pub(crate) async fn start(self) -> Result<ShadowHandle, StoreError> {
-        let Self { log, store, limits, metrics, ailment, drain } = self;
+        let Self { log, store, delivery, readers, limits, metrics, ailment, drain } = self;
         let position = store.shadow_position().await?.unwrap_or_default().max(log.oldest());
         let state = Arc::new(ShadowState::new(position, log.epoch()));
         let (work, works) = mpsc::channel(1);
@@ -105,10 +121,13 @@ impl ShadowParts<'_> {
             max_names: limits.shadow_names,
             cache: Cache::new(limits.shadow_cache),
             replies: Replies::default(),
+            told: Told::new(delivery.ask(Asked::Subscriptions).await.unwrap_or_default()),
+            readers: Arc::clone(&readers),
+            storing: Vec::new(),
         };
         shadows.catch_up().await;
         drain.spawn("shadows", shadows.run(drain.clone()));
-        Ok(ShadowHandle { state, requests })
+        Ok(ShadowHandle { state, readers, requests })
     }
 }
 
@@ -116,6 +135,7 @@ impl Shadows {
     /// Applies what the log holds already.
     async fn catch_up(&mut self) {
         let (from, end) = (self.position, self.log.appended());
+        self.recall_changes(end).await;
         while self.position < end {
             if self.cache.is_full() {
                 self.make_room().await;
@@ -124,6 +144,7 @@ impl Shadows {
                 break;
             }
         }
+        self.forget_recalled();
         tracing::debug!(%from, %end, "shadows are as they were");
     }
 
@@ -136,8 +157,8 @@ impl Shadows {
                 biased;
                 () = drain.token().cancelled() => break,
                 Some(number) = self.saved.recv() => {
-                    self.cache.are_saved(number);
-                    if !has_room {
+                    self.are_saved(number);
+                    if !has_room || !self.storing.is_empty() {
                         self.save();
                     }
                 }
@@ -189,6 +210,27 @@ impl Shadows {
         durable.0.saturating_sub(self.position.max(begun).0)
     }
 
+    fn are_saved(&mut self, number: u64) {
+        self.cache.are_saved(number);
+        for (_, answer) in self.storing.extract_if(.., |(step, _)| *step <= number) {
+            // Whoever stopped waiting needs no answer.
+            let _unheard = answer.send(());
+        }
+    }
+
+    /// Answers when everything that is applied now is stored.
+    fn tell_when_stored(&mut self, answer: oneshot::Sender<()>) {
+        match self.cache.unsaved_step() {
+            Some(step) => {
+                self.storing.push((step, answer));
+                self.save();
+            }
+            None => {
+                let _unheard = answer.send(());
+            }
+        }
+    }
+
     /// Hands what changed to be stored, unless the step before is still being stored.
     fn save(&mut self) {
         let moved = self.position > self.captured;
@@ -214,7 +256,7 @@ impl Shadows {
             return;
         }
         while let Some(saved) = self.saved.recv().await {
-            self.cache.are_saved(saved);
+            self.are_saved(saved);
             if saved >= number {
                 return;
             }

@@ -15,6 +15,8 @@ use weir_core::{
     shadow::{Document, Refusal},
 };
 
+use super::ChangeReaders;
+
 /// What became of a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
@@ -31,6 +33,8 @@ pub(crate) type OfDevice = Vec<(Option<ShadowName>, Arc<Document>)>;
 pub(crate) enum Request {
     /// `None`: there is no such device.
     Read(DeviceId, oneshot::Sender<Option<OfDevice>>),
+    /// Answered when everything that was applied before is stored.
+    Store(oneshot::Sender<()>),
 }
 
 #[derive(Debug)]
@@ -108,12 +112,13 @@ impl Drop for Wait {
 #[derive(Debug, Clone)]
 pub(crate) struct ShadowHandle {
     pub(crate) state: Arc<ShadowState>,
+    pub(crate) readers: Arc<ChangeReaders>,
     pub(super) requests: mpsc::Sender<Request>,
 }
 
 impl ShadowHandle {
     /// `None`: the hub is going down.
-    pub(super) async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+    pub(crate) async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(request(answer)).await.ok()?;
         answered.await.ok()

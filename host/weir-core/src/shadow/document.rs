@@ -169,6 +169,14 @@ impl Document {
     }
 }
 
+/// What is desired and not reported of a document as it is stored, as JSON; `None`: nothing.
+pub fn stored_delta(desired: Option<&str>, reported: Option<&str>) -> Option<String> {
+    let values = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
+    let desired = desired.map(values)?;
+    let delta = merge::difference(&desired, &reported.map(values).unwrap_or_default());
+    (!delta.is_empty()).then(|| serde_json::to_string(&delta).unwrap_or_default())
+}
+
 impl Part {
     /// Returns the keys that were there, if all are gone because the part was cleared.
     fn apply(&mut self, patch: &Patch, overwrite: bool, now: Timestamp) -> Vec<String> {

@@ -7,6 +7,7 @@
 //!
 //! Absent: who may do it, where documents lie, and the topics that messages go to but for their names.
 
+mod change;
 mod document;
 mod merge;
 mod refusal;
@@ -17,7 +18,8 @@ mod topics;
 #[cfg(test)]
 mod tests;
 
-pub use document::{Applied, Document, Encoded};
+pub use change::{Change, change_message, change_of, changed_topic, may_match_changes};
+pub use document::{Applied, Document, Encoded, stored_delta};
 pub use refusal::Refusal;
 pub use reply::{deletion, delta_push, document_value, get_reply, refusal_reply, update_reply};
 pub use request::{Operation, Patch, Request, Update};

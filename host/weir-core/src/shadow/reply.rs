@@ -58,14 +58,20 @@ pub(super) enum Times<'a> {
 
 /// The part of an update that an answer repeats.
 #[derive(Serialize)]
-struct Changed<'a> {
+pub(super) struct Changed<'a> {
     #[serde(skip_serializing_if = "Echo::is_absent")]
     reported: Echo<'a>,
     #[serde(skip_serializing_if = "Echo::is_absent")]
     desired: Echo<'a>,
 }
 
-struct Echo<'a>(&'a Patch);
+pub(super) struct Echo<'a>(&'a Patch);
+
+impl<'a> Changed<'a> {
+    pub(super) fn new(reported: &'a Patch, desired: &'a Patch) -> Self {
+        Self { reported: Echo(reported), desired: Echo(desired) }
+    }
+}
 
 impl Echo<'_> {
     fn is_absent(&self) -> bool {
@@ -130,7 +136,7 @@ pub fn get_reply(document: &Document, token: Option<&str>, now: Timestamp) -> Ve
 /// The answer to an update that was done: what it changed.
 pub fn update_reply(update: &Update, applied: &Applied, token: Option<&str>, now: Timestamp) -> Vec<u8> {
     let payload = Payload {
-        state: Changed { reported: Echo(&update.reported), desired: Echo(&update.desired) },
+        state: Changed::new(&update.reported, &update.desired),
         metadata: Metadata {
             reported: Times::now(&update.reported, &applied.cleared_reported, now),
             desired: Times::now(&update.desired, &applied.cleared_desired, now),

@@ -126,6 +126,8 @@ async fn a_script_says_what_it_changed() {
     assert_eq!(enabled["actions"][0]["target"], "archive");
     assert_eq!(hub.get_json("GET", "/v1/rules", "").await["total"], 2);
 
+    let index = hub.get_json("GET", "/v1/indexes/fw", "").await;
+    assert_eq!((&index["table"], &index["on"]), (&json!("shadows"), &json!("reported.fw")));
     let sink = hub.get_json("GET", "/v1/sinks/archive", "").await;
     assert_eq!((&sink["kind"], &sink["text"]), (&json!("taking"), &json!("sink archive")));
     hub.end().await;

@@ -80,6 +80,8 @@ async fn a_wrong_request_is_told_what_is_wrong() {
         ("GET", "/v1/sinks/none", "", (404, "not_found", "no sink")),
         ("DELETE", "/v1/sinks/none", "", (404, "not_found", "no sink")),
         ("DELETE", "/v1/sinks/archive", "", (409, "conflict", "used by rule overheat")),
+        ("GET", "/v1/indexes/none", "", (404, "not_found", "no index \"none\"")),
+        ("DELETE", "/v1/indexes/none", "", (404, "not_found", "there is no index none")),
         ("GET", "/v1/deadletters/999", "", (404, "not_found", "no dead letter \"999\"")),
         ("GET", "/v1/deadletters/x", "", (400, "invalid", "`x`")),
         ("DELETE", "/v1/deadletters/999", "", (404, "not_found", "no dead letter")),

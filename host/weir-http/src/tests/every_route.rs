@@ -105,6 +105,9 @@ const CASES: &[Case] = &[
     managed("GET", "/v1/sinks", "", 200),
     managed("GET", "/v1/sinks/{sink}", "", 200),
     managed("DELETE", "/v1/sinks/{sink}", "", 204),
+    managed("GET", "/v1/indexes", "", 200),
+    managed("GET", "/v1/indexes/{index}", "", 200),
+    managed("DELETE", "/v1/indexes/{index}", "", 204),
     managed("GET", "/v1/deadletters", "", 200),
     managed("GET", "/v1/deadletters/{id}", "", 200),
     managed("DELETE", "/v1/deadletters/{id}", "", 204),
@@ -154,6 +157,7 @@ fn filled(path: &str) -> String {
         .replace("{rule}", "overheat")
         .replace("{sink}", "unused")
         .replace("{broadcast}", "1")
+        .replace("{index}", "fw")
         .replace("{id}", "1")
         .replace("{certificate}", &"70".repeat(32))
         .replace("{fingerprint}", &"70".repeat(32));
@@ -194,6 +198,7 @@ async fn nobody_and_the_wrong_owner_are_refused_and_change_nothing() {
         "secrets",
         "rules",
         "sinks",
+        "indexes",
         "deadletters",
     ];
     let mut before = Vec::new();

@@ -20,7 +20,10 @@ use weir_broker::{
 };
 use weir_core::{
     Fingerprint, Offset, Principal, ProductType, Qos, Timestamp,
+    path::{JsonPath, Step},
     seams::{Delivery, IdempotenceKey},
+    statement::IndexDefinition,
+    table::{Field, Indexed},
 };
 use weir_log::{Clock, Log, LogOptions, storage::faulty::Faulty};
 use weir_store::{
@@ -226,6 +229,10 @@ async fn furnish(broker: &Broker) -> String {
     store.create_authority(authority).await.unwrap();
     let owner = Principal::Administrator("admin".parse().unwrap());
     broker.rules().apply("sink archive\nsink unused\nrule overheat archive", &owner).await.unwrap();
+    let path = JsonPath([Step::Key("fw".into())].into());
+    let indexed = Indexed::Field(Field { column: "reported".to_owned(), path });
+    let text = "CREATE INDEX fw ON shadows (reported.fw)".to_owned();
+    store.put_index(IndexDefinition { name: "fw".parse().unwrap(), text, indexed }, START).await.unwrap();
     let dead_letters = vec![
         dead_letter(DeadLetterKind::Row(row(1, b"take"))),
         dead_letter(DeadLetterKind::Row(row(2, b"refuse"))),

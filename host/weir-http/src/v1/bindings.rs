@@ -36,7 +36,7 @@ struct Create {
 struct Page {
     #[serde(default)]
     offset: u64,
-    #[serde(default = "super::page")]
+    #[serde(default = "super::page_limit")]
     limit: u32,
     /// Only devices of this one.
     of_product: Option<ProductId>,

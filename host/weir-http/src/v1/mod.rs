@@ -9,6 +9,7 @@ mod call;
 mod certificates;
 mod dead_letters;
 mod devices;
+mod indexes;
 mod keys;
 mod pins;
 mod products;
@@ -43,6 +44,7 @@ pub(crate) fn routes() -> Vec<Route> {
         secrets::routes(),
         rules::routes(),
         sinks::routes(),
+        indexes::routes(),
         dead_letters::routes(),
         query::routes(),
         shadows::routes(),

@@ -15,6 +15,7 @@ mod report;
 mod route;
 mod rule;
 mod run;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -30,13 +31,13 @@ use weir_core::{
     statement::RuleDefinition,
 };
 
-pub use self::inputs::InputReader;
 use self::{
     batch::Batch,
     index::Index,
     rule::{Rule, Shared},
     run::Run,
 };
+pub use self::{inputs::InputReader, tables::TableReader};
 use crate::{plan::plan, program::Program};
 
 /// A set of planned rules.

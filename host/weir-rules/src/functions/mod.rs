@@ -116,6 +116,12 @@ pub(crate) fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
     AGGREGATES.get(name).cloned()
 }
 
+/// When the query runs: the same everywhere in it.
+pub(crate) fn query_time(data_type: DataType) -> Expr {
+    let now = datafusion_functions::datetime::now(&ConfigOptions::default());
+    datafusion_expr::try_cast(now.call(Vec::new()), data_type)
+}
+
 /// Every name that can be called, to find the one that was meant.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     OWN.into_iter().chain(SCALARS.keys().map(String::as_str))

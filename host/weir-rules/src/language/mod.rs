@@ -4,9 +4,11 @@
 //! they mean in SQL. What a SELECT may say is checked in [`select`]; what its names and types mean is for planning.
 
 pub(crate) mod dialect;
+mod index;
 mod seam;
 pub(crate) mod select;
 pub(crate) mod setting;
+pub(crate) mod sources;
 pub(crate) mod statement;
 pub(crate) mod syntax;
 

@@ -1,17 +1,17 @@
-//! What a SELECT may say: one topic filter, and the clauses that rules or queries know.
+//! What a SELECT may say: its sources, and the clauses that rules or queries know.
 //!
 //! This looks at clauses only; names and types in expressions are for planning.
 
 use sqlparser::{
     ast::{
         Distinct, Expr, GroupByExpr, Ident, LimitClause, ObjectNamePart, OrderByExpr, OrderByKind, Query, Select,
-        SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Spanned, TableFactor, WildcardAdditionalOptions,
+        SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Spanned, WildcardAdditionalOptions,
     },
-    tokenizer::{Location, Token, Tokenizer},
+    tokenizer::Location,
 };
-use weir_core::{TopicFilter, seams::SqlError};
+use weir_core::seams::SqlError;
 
-use super::dialect::RuleDialect;
+use super::sources::{Sources, sources};
 use crate::error::{Hint, Source};
 
 /// What the SELECT is for.
@@ -26,8 +26,7 @@ pub(crate) enum Purpose {
 /// A SELECT, clause by clause.
 #[derive(Debug)]
 pub(crate) struct Selection<'a> {
-    pub(crate) filter: TopicFilter,
-    pub(crate) alias: Option<String>,
+    pub(crate) sources: Sources<'a>,
     pub(crate) distinct: bool,
     pub(crate) items: Vec<Item<'a>>,
     pub(crate) predicate: Option<&'a Expr>,
@@ -50,7 +49,7 @@ pub(crate) fn selection<'a>(
     query: &'a Query,
     purpose: Purpose,
 ) -> Result<Selection<'a>, SqlError> {
-    let (filter, alias) = source_of(source, query)?;
+    let sources = sources(source, query, purpose)?;
     let select = plain_select(source, query)?;
     let place = select.select_token.0.span.start;
     unsupported(source, query, select)?;
@@ -88,11 +87,12 @@ pub(crate) fn selection<'a>(
             return Err(message_by_message(source, place, clause));
         }
     }
-    let items = select.projection.iter().map(|item| self::item(source, item, alias.as_deref(), place));
+    // With several sources no name stands for all that is selected.
+    let name = sources.first.name().filter(|_| sources.joined.is_empty());
+    let items = select.projection.iter().map(|item| self::item(source, item, name, place));
     Ok(Selection {
         items: items.collect::<Result<_, _>>()?,
-        filter,
-        alias,
+        sources,
         distinct,
         predicate: select.selection.as_ref(),
         group_by,
@@ -115,11 +115,11 @@ pub(crate) fn message_by_message(source: &Source<'_>, place: Location, what: &st
         .hint("use weir query for summaries of past messages")
 }
 
-fn not_supported(source: &Source<'_>, place: Location, what: &str) -> SqlError {
+pub(super) fn not_supported(source: &Source<'_>, place: Location, what: &str) -> SqlError {
     source.error(place, format!("{what} is not supported"))
 }
 
-fn plain_select<'a>(source: &Source<'_>, query: &'a Query) -> Result<&'a Select, SqlError> {
+pub(super) fn plain_select<'a>(source: &Source<'_>, query: &'a Query) -> Result<&'a Select, SqlError> {
     let place = query.span().start;
     match query.body.as_ref() {
         SetExpr::Select(select) => Ok(select),
@@ -128,55 +128,6 @@ fn plain_select<'a>(source: &Source<'_>, query: &'a Query) -> Result<&'a Select,
         }
         _ => Err(source.error(place, "expected SELECT")),
     }
-}
-
-/// The topic filter behind FROM, and its alias.
-pub(crate) fn source_of(source: &Source<'_>, query: &Query) -> Result<(TopicFilter, Option<String>), SqlError> {
-    let select = plain_select(source, query)?;
-    let place = select.select_token.0.span.start;
-    let from = match select.from.as_slice() {
-        [] => {
-            return Err(source
-                .error(place, "the SELECT has no FROM")
-                .hint("name the topics it reads, such as FROM 'A1B2C3D4E5/+/event'"));
-        }
-        [from] if from.joins.is_empty() => from,
-        _ => {
-            return Err(not_supported(source, place, "reading several sources at once")
-                .hint("one topic filter can match many topics: + stands for one level, # for all that follow"));
-        }
-    };
-    let TableFactor::Table { name, alias, args: None, .. } = &from.relation else {
-        return Err(source.error(place, "FROM takes a topic filter in single quotes").hint("such as FROM 'devices/#'"));
-    };
-    let (text, place) = match name.0.as_slice() {
-        [ObjectNamePart::Identifier(ident)] if ident.quote_style.is_some() => {
-            (&ident.value, filter_place(source, &ident.value).unwrap_or(ident.span.start))
-        }
-        parts => {
-            let place = parts.first().map_or(place, |part| part.span().start);
-            return Err(source
-                .error(place, "FROM takes a topic filter in single quotes")
-                .hint(format!("write FROM '{name}'")));
-        }
-    };
-    let filter = text.parse().map_err(|error| source.error(place, format!("topic filter '{text}': {error}")))?;
-    match alias {
-        Some(alias) if !alias.columns.is_empty() => Err(not_supported(source, place, "an alias with columns")),
-        Some(alias) => Ok((filter, Some(alias.name.value.clone()))),
-        None => Ok((filter, None)),
-    }
-}
-
-/// sqlparser forgets where a name in single quotes stood.
-fn filter_place(source: &Source<'_>, text: &str) -> Option<Location> {
-    let tokens = Tokenizer::new(&RuleDialect, source.text).tokenize_with_location().ok()?;
-    let mut from = false;
-    tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).find_map(|token| {
-        let matches = from && matches!(&token.token, Token::SingleQuotedString(other) if other == text);
-        from = matches!(&token.token, Token::Word(word) if word.value.eq_ignore_ascii_case("FROM"));
-        matches.then_some(token.span.start)
-    })
 }
 
 fn unsupported(source: &Source<'_>, query: &Query, select: &Select) -> Result<(), SqlError> {

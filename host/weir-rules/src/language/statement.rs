@@ -1,4 +1,4 @@
-//! One statement of a script: `CREATE RULE`, `CREATE SINK`, `DROP`, `ENABLE`, `DISABLE`.
+//! One statement of a script: `CREATE RULE`, `CREATE SINK`, `CREATE INDEX`, `DROP`, `ENABLE`, `DISABLE`.
 
 use sqlparser::{
     ast::Query,
@@ -10,7 +10,13 @@ use weir_core::{
     statement::{ActionDefinition, RuleDefinition, SinkDefinition, StartFrom, Statement},
 };
 
-use super::{dialect::RuleDialect, select, setting, syntax};
+use super::{
+    dialect::RuleDialect,
+    select::Purpose,
+    setting,
+    sources::{self, What},
+    syntax,
+};
 use crate::error::{Hint, Source, nearest};
 
 /// A statement with the parts that its stored form does not keep.
@@ -53,16 +59,20 @@ impl Reader<'_> {
     fn statement(&mut self, text: String) -> Result<Parsed, SqlError> {
         const STATEMENTS: [&str; 4] = ["CREATE", "DROP", "ENABLE", "DISABLE"];
         match self.keyword(&STATEMENTS) {
-            Some("CREATE") => match self.keyword(&["RULE", "SINK", "OR"]) {
+            Some("CREATE") => match self.keyword(&["RULE", "SINK", "INDEX", "OR"]) {
                 Some("RULE") => self.create_rule(text),
                 Some("SINK") => self.create_sink(text),
-                Some(_) => Err(self.unexpected("RULE or SINK").hint("CREATE RULE replaces a rule of the same name")),
-                None => Err(self.expected_word(&["RULE", "SINK"])),
+                Some("INDEX") => self.create_index(text),
+                Some(_) => {
+                    Err(self.unexpected("RULE, SINK or INDEX").hint("CREATE RULE replaces a rule of the same name"))
+                }
+                None => Err(self.expected_word(&["RULE", "SINK", "INDEX"])),
             },
-            Some("DROP") => match self.keyword(&["RULE", "SINK"]) {
+            Some("DROP") => match self.keyword(&["RULE", "SINK", "INDEX"]) {
                 Some("RULE") => Ok(Parsed::Other(Statement::DropRule(self.name()?))),
-                Some(_) => Ok(Parsed::Other(Statement::DropSink(self.name()?))),
-                None => Err(self.expected_word(&["RULE", "SINK"])),
+                Some("SINK") => Ok(Parsed::Other(Statement::DropSink(self.name()?))),
+                Some(_) => Ok(Parsed::Other(Statement::DropIndex(self.name()?))),
+                None => Err(self.expected_word(&["RULE", "SINK", "INDEX"])),
             },
             Some(verb) => {
                 if self.keyword(&["RULE"]).is_none() {
@@ -117,7 +127,10 @@ impl Reader<'_> {
         }
         let query = self.query()?;
         self.finish()?;
-        let sources = vec![select::source_of(self.source, &query)?.0];
+        let sources = match sources::sources(self.source, &query, Purpose::Rule)?.first.what {
+            What::Messages(filter) => vec![filter],
+            What::Table(_) => Vec::new(),
+        };
         let start = start.unwrap_or_default();
         let definition = RuleDefinition { name, text, sources, actions, on_error, start };
         Ok(Parsed::Rule(Box::new(ParsedRule { definition, query, places })))
@@ -176,12 +189,12 @@ impl Reader<'_> {
         }
     }
 
-    fn name<T: std::str::FromStr<Err = weir_core::ids::InvalidName>>(&mut self) -> Result<T, SqlError> {
+    pub(super) fn name<T: std::str::FromStr<Err = weir_core::ids::InvalidName>>(&mut self) -> Result<T, SqlError> {
         let place = self.place();
         self.word("a name")?.value.parse().map_err(|error: T::Err| self.source.error(place, error.to_string()))
     }
 
-    fn words(&mut self, words: &[&'static str]) -> Result<(), SqlError> {
+    pub(super) fn words(&mut self, words: &[&'static str]) -> Result<(), SqlError> {
         words.iter().try_for_each(|word| match self.keyword(&[word]) {
             Some(_) => Ok(()),
             None => Err(self.expected_word(&[word])),
@@ -217,7 +230,7 @@ impl Reader<'_> {
         }
     }
 
-    fn expected_word(&self, words: &[&'static str]) -> SqlError {
+    pub(super) fn expected_word(&self, words: &[&'static str]) -> SqlError {
         let error = self.unexpected(&match words {
             [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
             words => words.concat(),

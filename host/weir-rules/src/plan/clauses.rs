@@ -6,23 +6,29 @@ use std::ops::ControlFlow;
 use arrow::datatypes::DataType;
 use datafusion_common::Column as ColumnName;
 use datafusion_expr::{Expr, SortExpr};
-use sqlparser::ast::{self, ObjectNamePart, Value, ValueWithSpan};
-use weir_core::seams::SqlError;
+use sqlparser::{
+    ast::{self, ObjectNamePart, Value, ValueWithSpan},
+    tokenizer::Location,
+};
+use weir_core::{seams::SqlError, table::ColumnKind};
 
 use super::{
     aggregate::{Aggregates, Grouping},
+    inputs::kind_type,
     operand::Typed,
-    output, physical, start,
+    output, physical,
+    relation::Relation,
+    start,
     typing::Typing,
 };
 use crate::{
     error::{Hint, Source},
     functions,
     language::select::{Item, Selection},
-    program::{ColumnType, EnvelopeColumn, Input},
+    program::{ColumnType, EnvelopeColumn, Input, JsonPath, TableInput},
 };
 
-/// The columns of `*`.
+/// The columns of `*` over messages.
 const STAR: [&str; 4] = ["topic", "device", "time", "payload"];
 
 /// The clauses of a query, typed.
@@ -44,7 +50,8 @@ pub(super) fn read<'a>(typing: &mut Typing<'a>, selection: &Selection<'a>) -> Re
         Some(predicate) => Some(typing.condition(predicate, "WHERE")?),
         None => None,
     };
-    let named = output::named(typing, &selection.items, &STAR)?;
+    let star = typing.star_names();
+    let named = output::named(typing, &selection.items, &star)?;
     let grouped = !selection.group_by.is_empty() || selection.having.is_some() || has_aggregate(selection);
     typing.aggregates = Aggregates::Refused("GROUP BY");
     if grouped {
@@ -102,7 +109,7 @@ pub(super) fn read<'a>(typing: &mut Typing<'a>, selection: &Selection<'a>) -> Re
 fn columns(typing: &mut Typing<'_>, selection: &Selection<'_>) -> Result<Vec<output::Column>, SqlError> {
     // Values are compared where rows are, and pass through as they came where not.
     let open = if selection.distinct { ColumnType::Canonical } else { ColumnType::Json };
-    let mut names = output::names(typing, &selection.items, &STAR)?;
+    let mut names = output::names(typing, &selection.items, &typing.star_names())?;
     let mut columns = Vec::new();
     let mut star = false;
     for (item, name) in selection.items.iter().zip(&mut names) {
@@ -118,7 +125,7 @@ fn columns(typing: &mut Typing<'_>, selection: &Selection<'_>) -> Result<Vec<out
                 if matches!(typing.aggregates, Aggregates::Grouped(_)) {
                     return Err(typing.source.error(*place, "* cannot stand beside aggregates or GROUP BY"));
                 }
-                columns.extend(typing.star());
+                columns.extend(typing.star(*place)?);
             }
         }
     }
@@ -196,9 +203,42 @@ fn has_aggregate(selection: &Selection<'_>) -> bool {
     })
 }
 
-impl Typing<'_> {
-    /// The columns of `*` in a query.
-    fn star(&mut self) -> Vec<output::Column> {
+impl<'a> Typing<'a> {
+    /// The names of the columns of `*`.
+    fn star_names(&self) -> Vec<&'a str> {
+        match self.relations {
+            [Relation::Table { schema, .. }] => schema.columns.iter().map(|column| column.name.as_str()).collect(),
+            _ => STAR.to_vec(),
+        }
+    }
+
+    /// The columns of `*` in a query: all of a table, or what there is to see of a message.
+    fn star(&mut self, place: Location) -> Result<Vec<output::Column>, SqlError> {
+        let schema = match self.relations {
+            [Relation::Messages { .. }] => return Ok(self.star_of_messages()),
+            [Relation::Table { schema, .. }] => schema,
+            _ => {
+                let error = self.source.error(place, "* cannot stand for several sources");
+                return Err(error.hint("name the columns, each with its source"));
+            }
+        };
+        let columns = schema.columns.iter().enumerate().filter_map(|(place, column)| {
+            let is_json = column.kind == ColumnKind::Json;
+            let input = match is_json {
+                true => {
+                    let path = JsonPath(Box::default());
+                    TableInput::Path { column: place, path, column_type: ColumnType::Json }
+                }
+                false => TableInput::Column(place),
+            };
+            let expr = self.table_column(0, input)?;
+            let typed = Typed { expr, data_type: kind_type(column.kind), is_json };
+            Some(output::Column { name: column.name.clone(), typed })
+        });
+        Ok(columns.collect())
+    }
+
+    fn star_of_messages(&mut self) -> Vec<output::Column> {
         let payload = self.inputs.column(Input::PayloadJson);
         let values = [
             self.envelope_column(EnvelopeColumn::Topic),

@@ -12,6 +12,7 @@ mod operand;
 mod output;
 mod physical;
 mod query;
+mod relation;
 mod template;
 mod typing;
 
@@ -24,14 +25,14 @@ use weir_core::{
 
 use self::{
     aggregate::Aggregates,
-    declared::Declared,
     physical::{Compiler, text_of},
+    relation::Relation,
     template::{Template, TemplatePiece, templates},
     typing::Typing,
 };
 pub use self::{
-    inputs::data_type,
-    query::{Query, QueryColumn, plan_query},
+    inputs::{data_type, kind_type},
+    query::{Query, QueryColumn, QueryRead, QuerySource, plan_query},
 };
 use crate::{
     error::Source,
@@ -55,8 +56,11 @@ fn plan_here(rule: &RuleDefinition, catalog: &Catalog) -> Result<Program, SqlErr
     let parsed = parse_rule(&rule.text)?;
     let source = Source::script(&rule.text);
     let selection = selection(&source, &parsed.query, Purpose::Rule)?;
-    let declared = Declared::of(&selection.filter, catalog);
-    let mut typing = Typing::new(&source, selection.alias.as_deref(), declared, Aggregates::Rule);
+    let relations = [Relation::of(&source, &selection.sources.first, catalog, 0)?];
+    let [Relation::Messages { filter, .. }] = relations else {
+        return Err(source.error(selection.sources.first.place, "a rule reads messages"));
+    };
+    let mut typing = Typing::new(&source, &relations, Aggregates::Rule);
 
     let predicate = match selection.predicate {
         Some(predicate) => Some(typing.condition(predicate, "WHERE")?),
@@ -96,7 +100,7 @@ fn plan_here(rule: &RuleDefinition, catalog: &Catalog) -> Result<Program, SqlErr
     });
     Ok(Program {
         name: rule.name.clone(),
-        sources: vec![selection.filter.clone()],
+        sources: vec![filter.clone()],
         predicate: predicate.map(|predicate| compiler.compile(predicate)).transpose().map_err(failed)?,
         output: Output { star, columns: columns.collect::<Result<_, _>>().map_err(failed)? },
         arguments: arguments.into_iter().map(compile).collect::<Result<_, _>>().map_err(failed)?,

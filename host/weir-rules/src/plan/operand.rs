@@ -25,16 +25,37 @@ pub(crate) struct Typed {
 /// An expression that takes whatever type is demanded of it.
 #[derive(Debug, Clone)]
 pub(crate) enum Open {
-    Path {
-        path: JsonPath,
-        place: Location,
-        /// Written in double quotes without need; perhaps a text was meant.
-        quoted: bool,
-    },
+    Path(PathUse),
     /// `CASE` whose results are all open or NULL. Conditions are compared with the operand, if there is one.
-    Case { operand: Option<Expr>, conditions: Vec<Expr>, results: Vec<Operand>, otherwise: Option<Box<Operand>> },
+    Case {
+        operand: Option<Expr>,
+        conditions: Vec<Expr>,
+        results: Vec<Operand>,
+        otherwise: Option<Box<Operand>>,
+    },
     /// `coalesce` and its kin: the first that is not NULL.
     First(Vec<Operand>),
+}
+
+/// A path where it is written.
+#[derive(Debug, Clone)]
+pub(crate) struct PathUse {
+    /// Where the path begins: in the payload, or in a column of a table.
+    pub(crate) root: Root,
+    pub(crate) path: JsonPath,
+    pub(crate) place: Location,
+    /// Written in double quotes without need; perhaps a text was meant.
+    pub(crate) quoted: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Root {
+    Payload,
+    /// The column at this place of the table that is this one of the query's.
+    Column {
+        table: usize,
+        column: usize,
+    },
 }
 
 /// What values can be compared and calculated with each other.
@@ -118,10 +139,10 @@ impl Operand {
     }
 
     /// Takes every path in it that waits for a type.
-    pub(crate) fn open_paths<'a>(&'a self, found: &mut Vec<(&'a JsonPath, Location, bool)>) {
+    pub(crate) fn open_paths<'a>(&'a self, found: &mut Vec<&'a PathUse>) {
         match self {
             Self::Typed(_) => {}
-            Self::Open(Open::Path { path, place, quoted }) => found.push((path, *place, *quoted)),
+            Self::Open(Open::Path(path)) => found.push(path),
             Self::Open(Open::Case { results, otherwise, .. }) => {
                 results.iter().chain(otherwise.as_deref()).for_each(|operand| operand.open_paths(found));
             }

@@ -213,7 +213,7 @@ fn a_program_reads_each_column_once() {
 fn a_declared_type_decides_where_use_does_not() {
     let fields = [("temp", FieldType::Number), ("count", FieldType::Integer), ("color", FieldType::Text)];
     let fields = fields.map(|(name, field_type)| (name.to_owned(), field_type)).into();
-    let catalog = Catalog { schemas: [("A1B2C3D4E5".parse().unwrap(), fields)].into() };
+    let catalog = Catalog { schemas: [("A1B2C3D4E5".parse().unwrap(), fields)].into(), ..Catalog::default() };
     let check = |expression: &str, expected: &[ColumnType]| {
         let program = program(&format!("SELECT {expression} AS x FROM 'A1B2C3D4E5/+/event'"), &catalog).unwrap();
         let types: Vec<_> = program

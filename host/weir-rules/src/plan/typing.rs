@@ -19,22 +19,20 @@ mod unify;
 use arrow::datatypes::DataType;
 use datafusion_common::ScalarValue;
 use datafusion_expr::{Case, Expr, try_cast};
-use sqlparser::{
-    ast::{self, Spanned},
-    tokenizer::Location,
-};
+use sqlparser::ast::{self, Spanned};
 use weir_core::seams::SqlError;
 
 use super::{
     aggregate::Aggregates,
     declared::{Declared, column_type},
-    inputs::{Inputs, column_data_type},
-    operand::{Kind, Open, Operand, Typed},
+    inputs::{Inputs, TableSlot, column_data_type},
+    operand::{Kind, Open, Operand, PathUse, Root, Typed},
+    relation::Relation,
 };
 use crate::{
     error::{Hint, Source},
     functions,
-    program::{ColumnType, Input, JsonPath},
+    program::{ColumnType, Input, TableInput},
 };
 
 /// How deep expressions may nest. Planning and evaluating recurse this deep.
@@ -47,10 +45,12 @@ const MAX_EXACT: u64 = 1 << 53;
 #[derive(Debug)]
 pub(crate) struct Typing<'a> {
     pub(crate) source: &'a Source<'a>,
-    /// `t` in `FROM 'filter' AS t`.
-    pub(crate) table: Option<&'a str>,
-    pub(crate) declared: Option<Declared<'a>>,
+    /// At least one; with several, every name is qualified.
+    pub(crate) relations: &'a [Relation<'a>],
+    /// Those of the messages.
     pub(crate) inputs: Inputs,
+    /// Those of each table.
+    pub(crate) tables: Vec<Inputs<TableSlot>>,
     /// Columns of the SELECT that a bare name may mean, where it may. They are read anew at each place, so that they
     /// too are typed by use.
     pub(crate) outputs: Vec<(String, &'a ast::Expr)>,
@@ -61,22 +61,17 @@ pub(crate) struct Typing<'a> {
 }
 
 impl<'a> Typing<'a> {
-    pub(crate) fn new(
-        source: &'a Source<'a>,
-        table: Option<&'a str>,
-        declared: Option<Declared<'a>>,
-        aggregates: Aggregates,
-    ) -> Self {
-        Self {
-            source,
-            table,
-            declared,
-            inputs: Inputs::default(),
-            outputs: Vec::new(),
-            aggregates,
-            envelope_only: false,
-            depth: 0,
+    pub(crate) fn new(source: &'a Source<'a>, relations: &'a [Relation<'a>], aggregates: Aggregates) -> Self {
+        let mut inputs = Inputs::default();
+        let mut tables = Vec::new();
+        for relation in relations {
+            let qualifier = Some(relation.plan_name()).filter(|_| relations.len() > 1);
+            match relation {
+                Relation::Messages { .. } => inputs = Inputs::of(qualifier),
+                Relation::Table { .. } => tables.push(Inputs::of(qualifier)),
+            }
         }
+        Self { source, relations, inputs, tables, outputs: Vec::new(), aggregates, envelope_only: false, depth: 0 }
     }
 
     /// Reads something of another text, which shares everything else.
@@ -86,9 +81,9 @@ impl<'a> Typing<'a> {
     {
         let mut other = Typing {
             source,
-            table: self.table,
-            declared: self.declared,
+            relations: self.relations,
             inputs: std::mem::take(&mut self.inputs),
+            tables: std::mem::take(&mut self.tables),
             outputs: self.outputs.clone(),
             aggregates: std::mem::replace(&mut self.aggregates, Aggregates::Rule),
             envelope_only: self.envelope_only,
@@ -96,6 +91,7 @@ impl<'a> Typing<'a> {
         };
         let value = read(&mut other);
         self.inputs = other.inputs;
+        self.tables = other.tables;
         self.aggregates = other.aggregates;
         value
     }
@@ -190,12 +186,7 @@ impl<'a> Typing<'a> {
         let data_type = column_data_type(demand);
         let expr = match operand {
             Operand::Typed(typed) => return Ok(typed),
-            Operand::Open(Open::Path { path, place, .. }) => {
-                if let Some(declared) = self.declared {
-                    declared.check(self.source, &path, place, demand)?;
-                }
-                self.inputs.column(Input::Path { path, column_type: demand })
-            }
+            Operand::Open(Open::Path(path)) => self.path_column(path, demand)?,
             Operand::Open(Open::Case { operand, conditions, results, otherwise }) => {
                 let mut settled = Vec::new();
                 for result in results {
@@ -216,6 +207,46 @@ impl<'a> Typing<'a> {
             }
         };
         Ok(Typed { expr, data_type, is_json })
+    }
+
+    /// The column of a path that is used as `demand`.
+    fn path_column(&mut self, path: PathUse, demand: ColumnType) -> Result<Expr, SqlError> {
+        let PathUse { root, path, place, .. } = path;
+        match root {
+            Root::Payload => {
+                if let Some(declared) = self.declared() {
+                    declared.check(self.source, &path, place, demand)?;
+                }
+                Ok(self.inputs.column(Input::Path { path, column_type: demand }))
+            }
+            Root::Column { table, column } => {
+                let input = TableInput::Path { column, path, column_type: demand };
+                self.table_column(table, input).ok_or_else(|| self.source.error(place, "there is no such column"))
+            }
+        }
+    }
+
+    /// What the product of the messages declares, if it does.
+    pub(crate) fn declared(&self) -> Option<Declared<'a>> {
+        self.relations.iter().find_map(|relation| match relation {
+            Relation::Messages { declared, .. } => *declared,
+            Relation::Table { .. } => None,
+        })
+    }
+
+    pub(crate) fn has_messages(&self) -> bool {
+        self.relations.iter().any(|relation| matches!(relation, Relation::Messages { .. }))
+    }
+
+    /// An input of a table as a column.
+    pub(crate) fn table_column(&mut self, table: usize, input: TableInput) -> Option<Expr> {
+        let (TableInput::Column(place) | TableInput::Path { column: place, .. }) = &input;
+        let schema = self.relations.iter().find_map(|relation| match relation {
+            Relation::Table { schema, number, .. } if *number == table => Some(*schema),
+            _ => None,
+        });
+        let column = schema?.columns.get(*place)?.clone();
+        Some(self.tables.get_mut(table)?.column(TableSlot { input, column }))
     }
 
     /// Gives an operand that is ordered its type; what is open needs a declared one, or `hint` says what to write.
@@ -246,12 +277,14 @@ impl<'a> Typing<'a> {
         &self,
         operands: impl IntoIterator<Item = &'o Operand>,
     ) -> Result<Option<ColumnType>, SqlError> {
-        let Some(declared) = self.declared else { return Ok(None) };
-        let mut paths = Vec::<(&JsonPath, Location, bool)>::new();
+        let Some(declared) = self.declared() else { return Ok(None) };
+        let mut paths = Vec::new();
         operands.into_iter().for_each(|operand| operand.open_paths(&mut paths));
         let mut common = None;
-        for (path, place, _) in paths {
-            let Some(found) = declared.field_type(self.source, path, place)?.and_then(column_type) else {
+        for PathUse { root, path, place, .. } in paths {
+            let of_table = *root != Root::Payload;
+            let field_type = if of_table { None } else { declared.field_type(self.source, path, *place)? };
+            let Some(found) = field_type.and_then(column_type) else {
                 return Ok(None);
             };
             common = match (common, found) {

@@ -11,14 +11,22 @@ use weir_core::{
     schema::{RECORD_SCHEMA, Records},
     seams::{Catalog, Evaluator, FieldType, Language, RuleEvaluation, SqlError},
     statement::{RuleDefinition, Statement},
+    table::TableSchema,
 };
 use weir_rules::{language::SqlLanguage, plan};
 
 /// What the blocks of a file have set up so far.
-#[derive(Default)]
 pub(crate) struct World {
     pub(crate) catalog: Catalog,
     pub(crate) messages: Vec<Message>,
+}
+
+impl Default for World {
+    /// The tables that every hub has.
+    fn default() -> Self {
+        let tables = vec![TableSchema::devices(), TableSchema::shadows()];
+        Self { catalog: Catalog { tables, ..Catalog::default() }, messages: Vec::new() }
+    }
 }
 
 #[derive(Default)]

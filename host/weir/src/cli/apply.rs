@@ -1,4 +1,4 @@
-//! `weir apply`: uploads a file of rules and sinks.
+//! `weir apply`: uploads a file of rules, sinks and indexes.
 
 use std::{io::Read, path::PathBuf};
 

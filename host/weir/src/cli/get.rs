@@ -57,6 +57,9 @@ pub(crate) enum What {
     /// Sinks
     #[command(visible_alias = "sink")]
     Sinks,
+    /// Indexes that were declared on shadows
+    #[command(visible_alias = "index")]
+    Indexes,
     /// Keys, and what they may do
     #[command(visible_alias = "key")]
     Keys,
@@ -178,6 +181,15 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
         What::Sinks => {
             let columns: [Column; 2] = [("NAME", |sink| text(sink, "name")), ("KIND", |sink| text(sink, "kind"))];
             out.list(&hub.get(&["sinks"]).await?, &columns, "no sinks; upload CREATE SINK … by weir apply -f FILE")
+        }
+        What::Indexes => {
+            let columns: [Column; 3] = [
+                ("NAME", |index| text(index, "name")),
+                ("TABLE", |index| text(index, "table")),
+                ("ON", |index| text(index, "on")),
+            ];
+            let empty = "no indexes; upload CREATE INDEX name ON shadows (reported.fw) by weir apply -f FILE";
+            out.list(&hub.get(&["indexes"]).await?, &columns, empty)
         }
         What::Keys => {
             let columns: [Column; 4] = [

@@ -66,13 +66,13 @@ enum Command {
     /// Connect a device
     #[command(subcommand)]
     Device(device::What),
-    /// Upload a file of rules and sinks; what is unchanged stays as it is
+    /// Upload a file of rules, sinks and indexes; what is unchanged stays as it is
     Apply(apply::Args),
     /// Change a shadow, whether a product's devices may register, or whether a device may again
     #[command(subcommand)]
     Set(set::What),
     /// List products, topic classes, devices, a gateway's bindings, shadows, broadcasts, certificates, authorities, rules,
-    /// sinks, keys, secrets or dead letters, or print the hub's CA
+    /// sinks, indexes, keys, secrets or dead letters, or print the hub's CA
     #[command(subcommand)]
     Get(get::What),
     /// Show one product, device, shadow, broadcast, authority, rule, sink or dead letter with everything known of it

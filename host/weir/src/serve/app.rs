@@ -75,7 +75,7 @@ impl App {
         .await?;
 
         let options = HttpOptions {
-            query: engines::query(&config, log, running.broker.rules().clone()),
+            query: engines::query(&config, log, &running.broker),
             mqtt: told_plain(&config, &endpoints.mqtt),
             mqtts: endpoints.mqtts.as_ref().map(|mqtts| told(&config, mqtts)),
             ws: told_plain(&config, &endpoints.ws),

@@ -103,7 +103,7 @@ impl Typing<'_> {
         let other_operand = self.operand(other)?;
         // A path that is only selected passes through as it came, whatever it is compared as.
         let path = match (&passed, &other_operand) {
-            (path @ Operand::Open(Open::Path { .. }), Operand::Open(_)) => Some(path.clone()),
+            (path @ Operand::Open(Open::Path(_)), Operand::Open(_)) => Some(path.clone()),
             _ => None,
         };
         let sides = self.unify_operands(vec![passed, other_operand], &[value, other], Undecided::Canonical, expr)?;

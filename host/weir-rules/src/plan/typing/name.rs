@@ -1,4 +1,4 @@
-//! Names: paths into the payload, `msg.*`, and the columns of the SELECT where those may be meant.
+//! Names: paths into the payload, `msg.*`, columns of tables, and the columns of the SELECT where those may be meant.
 
 use arrow::datatypes::DataType;
 use datafusion_expr::lit;
@@ -6,46 +6,53 @@ use sqlparser::{
     ast::{AccessExpr, Expr, Ident, Spanned, Subscript, Value},
     tokenizer::Location,
 };
-use weir_core::seams::SqlError;
+use weir_core::{
+    seams::SqlError,
+    table::{ColumnKind, TableSchema},
+};
 
 use super::Typing;
 use crate::{
     error::{Hint, nearest},
     plan::{
-        inputs::{ENVELOPE, data_type},
-        operand::{Open, Operand, Typed},
+        inputs::{ENVELOPE, data_type, kind_type},
+        operand::{Open, Operand, PathUse, Root, Typed},
+        relation::{Relation, describe, no_column},
     },
-    program::{EnvelopeColumn, Input, JsonPath, Step},
+    program::{EnvelopeColumn, Input, JsonPath, Step, TableInput},
 };
 
-impl Typing<'_> {
+/// What a name belongs to.
+enum Qualified<'a, 's> {
+    /// It stands for a column of the SELECT.
+    Output(&'a Expr),
+    /// It is a field of the message.
+    Envelope(&'s [Step]),
+    Of(Relation<'a>, &'s [Step]),
+}
+
+impl<'a> Typing<'a> {
     pub(super) fn name(&mut self, expr: &Expr) -> Result<Operand, SqlError> {
         let place = expr.span().start;
         let (steps, root) = self.steps(expr)?;
-        let mut steps = steps.as_slice();
-        if let (Some(table), [Step::Key(first), rest @ ..]) = (self.table, steps)
-            && !rest.is_empty()
-            && **first == *table
-        {
-            steps = rest;
-        } else if let [Step::Key(first), rest @ ..] = steps
-            && !rest.is_empty()
-            && &**first == "msg"
-            && root.quote_style.is_none()
-        {
-            let column = self.envelope(rest, place)?;
-            self.aggregates.check_message(self.source, &format!("msg.{}", JsonPath(rest.into())), place)?;
-            return Ok(Operand::Typed(column));
-        }
-        if let [Step::Key(name)] = steps
-            && let Some((_, output)) = self.outputs.iter().find(|(output, _)| **output == **name)
-        {
-            // In the column itself the name is a path.
-            let output = *output;
-            let outputs = std::mem::take(&mut self.outputs);
-            let operand = self.operand(output);
-            self.outputs = outputs;
-            return operand;
+        let (relation, steps) = match self.qualified(&steps, root, place)? {
+            Qualified::Output(output) => {
+                // In the column itself the name is a path.
+                let outputs = std::mem::take(&mut self.outputs);
+                let operand = self.operand(output);
+                self.outputs = outputs;
+                return operand;
+            }
+            Qualified::Envelope(rest) => {
+                let column = self.envelope(rest, place)?;
+                self.aggregates.check_message(self.source, &format!("msg.{}", JsonPath(rest.into())), place)?;
+                return Ok(Operand::Typed(column));
+            }
+            Qualified::Of(relation, rest) => (relation, rest),
+        };
+        let quoted = steps.len() == 1 && root.quote_style.is_some() && needs_no_quotes(&root.value);
+        if let Relation::Table { schema, number, .. } = relation {
+            return self.column_of(schema, number, steps, place);
         }
         let path = JsonPath(steps.into());
         if self.envelope_only {
@@ -53,11 +60,76 @@ impl Typing<'_> {
             return Err(self.source.error(place, message).hint("ON ERROR TO can use msg.* only"));
         }
         self.aggregates.check_message(self.source, &path.to_string(), place)?;
-        if let Some(declared) = self.declared {
+        if let Some(declared) = self.declared() {
             declared.field_type(self.source, &path, place)?;
         }
-        let quoted = steps.len() == 1 && root.quote_style.is_some() && needs_no_quotes(&root.value);
-        Ok(Operand::Open(Open::Path { path, place, quoted }))
+        Ok(Operand::Open(Open::Path(PathUse { root: Root::Payload, path, place, quoted })))
+    }
+
+    /// What a name belongs to, and what is left of it.
+    fn qualified<'s>(&self, steps: &'s [Step], root: &Ident, place: Location) -> Result<Qualified<'a, 's>, SqlError> {
+        if let [Step::Key(first), rest @ ..] = steps
+            && !rest.is_empty()
+        {
+            if let Some(relation) = self.relations.iter().find(|relation| relation.name() == Some(&**first)) {
+                return Ok(Qualified::Of(*relation, rest));
+            }
+            if &**first == "msg" && root.quote_style.is_none() && self.has_messages() {
+                return Ok(Qualified::Envelope(rest));
+            }
+        }
+        if let [Step::Key(name)] = steps
+            && let Some((_, output)) = self.outputs.iter().find(|(output, _)| **output == **name)
+        {
+            return Ok(Qualified::Output(output));
+        }
+        if let [relation] = self.relations {
+            return Ok(Qualified::Of(*relation, steps));
+        }
+        let written = JsonPath(steps.into());
+        let has = |relation: &&Relation<'_>| match (relation, steps.first()) {
+            (Relation::Table { schema, .. }, Some(Step::Key(first))) => schema.column(first).is_some(),
+            _ => false,
+        };
+        let messages = |relation: &&Relation<'_>| matches!(relation, Relation::Messages { .. });
+        let meant = self.relations.iter().find(has).or_else(|| self.relations.iter().find(messages));
+        let error = self.source.error(place, format!("{written} says not of which source it is"));
+        Err(match meant.or(self.relations.first()).and_then(Relation::name) {
+            Some(name) => error.hint(format!("with several sources every name is qualified: {name}.{written}")),
+            None => error,
+        })
+    }
+
+    /// A column of a table, or a path into one that holds JSON.
+    fn column_of(
+        &mut self,
+        schema: &TableSchema,
+        table: usize,
+        steps: &[Step],
+        place: Location,
+    ) -> Result<Operand, SqlError> {
+        let written = JsonPath(steps.into()).to_string();
+        let Some((Step::Key(first), rest)) = steps.split_first() else {
+            return Err(self.source.error(place, "expected the name of a column"));
+        };
+        let Some((column, found)) = schema.column(first) else {
+            let (message, hint) = no_column(schema, first);
+            return Err(self.source.error(place, message).hint(hint));
+        };
+        self.aggregates.check_message(self.source, &written, place)?;
+        if found.kind == ColumnKind::Json {
+            let root = Root::Column { table, column };
+            let path = JsonPath(rest.into());
+            return Ok(Operand::Open(Open::Path(PathUse { root, path, place, quoted: false })));
+        }
+        if !rest.is_empty() {
+            return Err(self.source.error(place, format!("{first} is {} and has no parts", describe(found))));
+        }
+        let data_type = kind_type(found.kind);
+        match self.table_column(table, TableInput::Column(column)) {
+            Some(expr) => Ok(Operand::Typed(Typed::new(expr, data_type))),
+            None => Err(self.source.error(place, "there is no such column")),
+        }
     }
 
     fn envelope(&mut self, rest: &[Step], place: Location) -> Result<Typed, SqlError> {

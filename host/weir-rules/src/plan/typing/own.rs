@@ -11,6 +11,7 @@ use crate::{
     error::Hint,
     functions::{self, Algorithm, Operation},
     plan::{
+        inputs::time_type,
         operand::{Operand, Typed},
         start,
     },
@@ -27,6 +28,9 @@ impl Typing<'_> {
     ) -> Result<Option<Operand>, SqlError> {
         let of_message = ["productid", "devicename", "payloadlen", "qos", "now", "current_timestamp", "localtimestamp"];
         if of_message.contains(&name) || matches!(name, "topic" | "timestamp" | "payload" | "current_date" | "today") {
+            if !self.has_messages() {
+                return self.without_messages(expr, name, arguments).map(Some);
+            }
             self.aggregates.check_message(self.source, &written(expr), start(expr))?;
         }
         let column = match name {
@@ -86,6 +90,26 @@ impl Typing<'_> {
             }
             _ => return Ok(None),
         }))
+    }
+
+    /// Of what a message has, a query over tables alone knows only the time: that of the query.
+    fn without_messages(
+        &mut self,
+        expr: &ast::Expr,
+        name: &str,
+        arguments: &[&ast::Expr],
+    ) -> Result<Operand, SqlError> {
+        let time = Typed::new(functions::query_time(time_type()), time_type());
+        match (name, arguments) {
+            ("now" | "current_timestamp" | "localtimestamp", []) => Ok(Operand::Typed(time)),
+            ("current_date" | "today", []) => {
+                Ok(Operand::Typed(Typed::new(try_cast(time.expr, DataType::Date32), DataType::Date32)))
+            }
+            _ => {
+                let error = self.error(expr, format!("{} is of a message, and the query reads none", written(expr)));
+                Err(error.hint("a table has columns instead"))
+            }
+        }
     }
 
     /// `timestamp()`: the accept time in seconds since 1970.

@@ -7,7 +7,7 @@ use weir_core::seams::SqlError;
 use super::{Typing, as_type, literal::beyond_exact, written};
 use crate::{
     error::Hint,
-    plan::operand::{Kind, Operand, Typed},
+    plan::operand::{Kind, Operand, PathUse, Typed},
     program::ColumnType,
 };
 
@@ -129,8 +129,8 @@ impl Typing<'_> {
     fn refuse_quoted_text(&self, operands: &[Operand]) -> Result<(), SqlError> {
         let mut paths = Vec::new();
         operands.iter().for_each(|operand| operand.open_paths(&mut paths));
-        match paths.iter().find(|(_, _, quoted)| *quoted) {
-            Some((path, place, _)) => Err(self
+        match paths.iter().find(|path| path.quoted) {
+            Some(PathUse { path, place, .. }) => Err(self
                 .source
                 .error(*place, format!("\"{path}\" in double quotes is a name, not a text"))
                 .hint(format!("write '{path}' for the text, {path} for the field"))),
