@@ -118,6 +118,18 @@ fn reordering_is_noticed() {
     model.connected("s", true, Some(true));
     receive(&mut model, &message(1, 1), 1);
     none(&model);
+    // Nor has what was first sent while the subscription was taken back, and again when it stood.
+    let mut model = ready(1, &[]);
+    model.unsubscribing("s", "t/+/event");
+    model.sending(&message(1, 1));
+    model.unsubscribed("s", "t/+/event");
+    model.subscribing("s", "t/+/event", 1);
+    model.subscribed("s", "t/+/event");
+    publish(&mut model, &message(2, 1));
+    model.sending(&message(1, 1));
+    receive(&mut model, &message(2, 1), 1);
+    receive(&mut model, &message(1, 1), 1);
+    none(&model);
 }
 
 #[test]
