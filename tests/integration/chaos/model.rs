@@ -235,9 +235,8 @@ impl Model {
         let copies_sent = sent.copies;
         // What came may be the repetition of a message whose first copy was not for this subscriber: it came before the
         // subscription, or while that was taken back.
-        let was_due = expected > 0
-            && standing.revoking.is_none()
-            && standing.granted.is_some_and(|granted| granted < sent.first);
+        let was_due =
+            expected > 0 && standing.revoking.is_none() && standing.granted.is_some_and(|granted| granted < sent.first);
         let may_be_repetition = published == 1 && copies_sent > 1 && !was_due;
         if qos != expected {
             self.faults.push(Fault::WrongQos { subscriber, message: id, qos, expected });
