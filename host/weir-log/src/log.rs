@@ -4,6 +4,7 @@ use std::{
     fmt, io,
     sync::{Arc, atomic::Ordering},
     thread,
+    time::Instant,
 };
 
 use tokio::sync::watch;
@@ -166,7 +167,10 @@ impl Log {
     /// Drops sealed segments, oldest first: beyond `retain_bytes` or older than `retain_age` if nobody needs them;
     /// beyond `max_bytes` also if actions do (they find [`Log::oldest`] above their position), but never at or above
     /// `pins.floor`. The pins are remembered for when `max_bytes` is reached between two calls. Blocks on the storage.
+    ///
+    /// Lets go, too, of decoded frames that every reader at the head has long had.
     pub fn enforce_retention(&self, pins: Pins) -> io::Result<()> {
+        self.shared().tail.lock().forget_old(Instant::now());
         self.shared().retain(Some(pins))
     }
 

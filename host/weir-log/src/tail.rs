@@ -1,18 +1,29 @@
 //! The newest frames, decoded, for the readers at the head: they share what the writer made.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use weir_core::Offset;
 
 use crate::Frame;
 
-/// Frames that are kept at most. When each has a record or two, they take far more memory than their records, and readers
-/// at the head need few of them.
-const MAX_FRAMES: usize = 256;
+/// How long frames are kept. With a record or two in each they take far more memory than their records, and
+/// a reader that is further behind reads the disk.
+const MAX_AGE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct Held {
+    frame: Arc<Frame>,
+    bytes: usize,
+    since: Instant,
+}
 
 #[derive(Debug)]
 pub(crate) struct Tail {
-    frames: VecDeque<(Arc<Frame>, usize)>,
+    frames: VecDeque<Held>,
     bytes: usize,
     /// Bytes beyond which the oldest frames go. The newest one stays whatever its size.
     bound: usize,
@@ -29,11 +40,23 @@ impl Tail {
     pub(crate) fn push(&mut self, frame: Arc<Frame>) {
         let bytes = frame.memory();
         self.bytes += bytes;
-        self.frames.push_back((frame, bytes));
-        while (self.bytes > self.bound && self.frames.len() > 1) || self.frames.len() > MAX_FRAMES {
-            let Some((oldest, bytes)) = self.frames.pop_front() else { break };
-            self.bytes -= bytes;
-            self.from = oldest.next;
+        self.frames.push_back(Held { frame, bytes, since: Instant::now() });
+        while self.bytes > self.bound && self.frames.len() > 1 {
+            self.forget_oldest();
+        }
+    }
+
+    /// Lets go of the frames that are too old at `now`.
+    pub(crate) fn forget_old(&mut self, now: Instant) {
+        while self.frames.front().is_some_and(|oldest| now.duration_since(oldest.since) > MAX_AGE) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.frames.pop_front() {
+            self.bytes -= oldest.bytes;
+            self.from = oldest.frame.next;
         }
     }
 
@@ -42,7 +65,7 @@ impl Tail {
         if position < self.from {
             return None;
         }
-        let found = self.frames.partition_point(|(frame, _)| frame.next <= position);
-        self.frames.get(found).map(|(frame, _)| Arc::clone(frame))
+        let found = self.frames.partition_point(|held| held.frame.next <= position);
+        self.frames.get(found).map(|held| Arc::clone(&held.frame))
     }
 }

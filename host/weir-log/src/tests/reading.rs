@@ -3,6 +3,7 @@
 use std::{
     pin::pin,
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 
 use super::*;
@@ -97,6 +98,21 @@ async fn a_reader_may_start_within_a_frame() {
         assert_eq!(payloads(&frame), [[98], [99]]);
         let scanned: Vec<_> = log.scan(first.plus(40), first.plus(43)).map(|batch| batch.unwrap().num_rows()).collect();
         assert_eq!(scanned, [3]);
+    }
+}
+
+#[tokio::test]
+async fn frames_that_are_not_in_memory_any_more_are_read_from_the_disk() {
+    let log = open(&Faulty::new(), LogOptions::default()).unwrap();
+    let first = append_durably(&log, b"a").await;
+    let (mut behind, mut at_the_head) = (log.reader(first), log.reader(first));
+    assert_eq!(payloads(&soon(at_the_head.next()).await.unwrap()), [b"a"]);
+    log.shared().tail.lock().forget_old(Instant::now() + Duration::from_secs(60));
+    assert!(log.shared().tail.lock().find(first).is_none());
+    append_durably(&log, b"b").await;
+    assert_eq!(payloads(&soon(at_the_head.next()).await.unwrap()), [b"b"]);
+    for expected in [b"a", b"b"] {
+        assert_eq!(payloads(&soon(behind.next()).await.unwrap()), [expected]);
     }
 }
 
