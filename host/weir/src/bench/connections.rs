@@ -37,7 +37,7 @@ from addresses of 127.0.0.0/8, so that ports do not run out.
 
 Memory is the resident memory of the broker's process: BEFORE anybody connects (devices are
 made by then), WITH everybody connected, AFTER all have left, each once it has been still for
-two seconds. KIB/CONN is the difference of the first two, divided by the connections. What the
+five seconds. KIB/CONN is the difference of the first two, divided by the connections. What the
 kernel holds for sockets is not in it. A connection is LOST if the broker has closed it
 meanwhile. Why others FAILED is said below the table.
 
@@ -47,7 +47,7 @@ leaves no room for --count connections, nothing is measured, and it is said what
 /// Seconds of keep-alive: nothing is sent while memory is read.
 const KEEP_ALIVE: u16 = 3_600;
 /// For how long memory must not have moved, and how often it is read.
-const STILL: Duration = Duration::from_secs(2);
+const STILL: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(250);
 /// How long it may move before it is taken as it is.
 const AT_MOST: Duration = Duration::from_secs(20);

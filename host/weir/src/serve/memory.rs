@@ -1,7 +1,8 @@
-//! Memory that connections held goes back to the operating system when many of them have ended.
+//! Memory that connections held goes back to the operating system when many of them have come or gone.
 //!
 //! glibc keeps what is freed unless it lies at the end of a heap, and what a connection holds is scattered: when 8,400
-//! connections had come and gone, all of 62 MiB stayed; with `malloc_trim` called each second, 13 were left.
+//! connections had come and gone, all of 62 MiB stayed; with `malloc_trim` called each second, 13 were left. What they need
+//! only while they come (handshakes, the log's newest frames) is scattered as well.
 
 use std::time::Duration;
 
@@ -9,36 +10,44 @@ use tokio_util::sync::CancellationToken;
 use weir_mqtt::Admission;
 
 /// How often to look.
-const LOOK: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(1);
 
-/// Connections that must have ended: fewer are not worth a walk over every heap.
+/// Connections that must have come or gone: fewer are not worth a walk over every heap.
 const MANY: usize = 1_000;
 
 /// Gives memory back until `stop`.
 pub(super) async fn keep_small(admission: Admission, stop: CancellationToken) {
-    let mut peak = Peak::default();
+    let mut tide = Tide::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
         }
-        if peak.has_fallen(admission.open()) {
+        if tide.has_turned(admission.open()) {
             // It walks over every heap, which takes milliseconds.
             let _given = tokio::task::spawn_blocking(give_back).await;
         }
     }
 }
 
-/// The most connections that were open since memory was given back.
+/// How many connections were open.
 #[derive(Debug, Default)]
-struct Peak(usize);
+struct Tide {
+    /// At the last look.
+    seen: usize,
+    /// When memory was given back.
+    settled: usize,
+}
 
-impl Peak {
-    /// Whether many have ended, now that `open` are left. Said once for each fall.
-    fn has_fallen(&mut self, open: usize) -> bool {
-        let fallen = self.0.saturating_sub(open) >= MANY;
-        self.0 = if fallen { open } else { self.0.max(open) };
-        fallen
+impl Tide {
+    /// Whether many have come or gone, and few since the last look, now that there are `open`. Said once for each time.
+    fn has_turned(&mut self, open: usize) -> bool {
+        let is_calm = open.abs_diff(std::mem::replace(&mut self.seen, open)) < MANY / 10;
+        let has_turned = is_calm && open.abs_diff(self.settled) >= MANY;
+        if has_turned {
+            self.settled = open;
+        }
+        has_turned
     }
 }
 
@@ -56,10 +65,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fall_is_said_once() {
-        let mut peak = Peak::default();
-        let said: Vec<bool> =
-            [500, 5_000, 4_500, 4_001, 4_000, 3_500, 3_000, 9_000, 0].map(|open| peak.has_fallen(open)).into();
-        assert_eq!(said, [false, false, false, false, true, false, true, false, true]);
+    fn each_tide_is_said_once_and_when_it_is_over() {
+        let mut tide = Tide::default();
+        let open = [500, 3_000, 5_000, 5_010, 5_020, 4_500, 4_001, 4_000, 1_000, 990, 1_000];
+        let said = open.map(|open| tide.has_turned(open));
+        let turned: Vec<usize> = open.into_iter().zip(said).filter(|(_, said)| *said).map(|(open, _)| open).collect();
+        assert_eq!(turned, [5_010, 4_000, 990]);
     }
 }
