@@ -4,18 +4,12 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     SOON, eventually,
-    hub::{Hub, PRODUCT},
+    hub::{Hub, PRODUCT, weir},
     mqtt::Mqtt,
 };
 
 /// More than one step has.
 const DEVICES: usize = 300;
-
-fn weir(hub: &Hub, arguments: &[&str]) -> String {
-    let output = hub.weir(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
 
 fn with_devices(settings: &[&str]) -> Hub {
     let hub = Hub::with(settings, None);

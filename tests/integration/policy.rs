@@ -10,18 +10,12 @@ use serde_json::Value;
 
 use crate::harness::{
     SOON, eventually,
-    hub::{Hub, PRODUCT},
+    hub::{Hub, PRODUCT, weir},
     mosquitto,
     mqtt::{Login, Mqtt},
 };
 
 /// Runs a command that must succeed, and returns what it printed.
-fn weir(hub: &Hub, arguments: &[&str]) -> String {
-    let output = hub.weir(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
 #[test]
 fn a_topic_class_is_there_at_once_and_gone_at_once() {
     let mut hub = Hub::start();

@@ -12,17 +12,11 @@ use tempfile::TempDir;
 
 use crate::harness::{
     SOON, eventually,
-    hub::{Hub, PRODUCT},
+    hub::{Hub, PRODUCT, weir},
     mqtt::Mqtt,
 };
 
 const SECRET: &str = "hzvf5LF9S0isvBhDSauWMaIk";
-
-fn weir(hub: &Hub, arguments: &[&str]) -> String {
-    let output = hub.weir(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
 
 /// A hub whose product lets devices register with the secret.
 fn hub(mode: &str) -> Hub {

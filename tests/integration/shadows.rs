@@ -16,23 +16,11 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     SOON, eventually,
-    hub::{Hub, PRODUCT},
+    hub::{Hub, PRODUCT, refused, weir},
     mosquitto,
     mqtt::{Message, Mqtt},
     powerloss::Powerloss,
 };
-
-fn weir(hub: &Hub, arguments: &[&str]) -> String {
-    let output = hub.weir(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn refused(hub: &Hub, arguments: &[&str]) -> String {
-    let output = hub.weir(arguments);
-    assert!(!output.status.success(), "{arguments:?} was not refused");
-    String::from_utf8(output.stderr).unwrap()
-}
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))

@@ -9,20 +9,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     SOON, eventually,
-    hub::{Hub, PRODUCT},
+    hub::{Hub, PRODUCT, refused, weir},
 };
-
-fn weir(hub: &Hub, arguments: &[&str]) -> String {
-    let output = hub.weir(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn refused(hub: &Hub, arguments: &[&str]) -> String {
-    let output = hub.weir(arguments);
-    assert!(!output.status.success(), "{arguments:?} was not refused");
-    String::from_utf8(output.stderr).unwrap()
-}
 
 /// A hub with three devices, of which two are not as they are to be.
 fn fleet() -> Hub {

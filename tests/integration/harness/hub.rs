@@ -291,3 +291,17 @@ fn accepted(request: RequestBuilder) -> Response {
     let (status, url) = (response.status(), response.url().clone());
     if status.is_success() { response } else { panic!("{url} answered {status}: {}", response.text().unwrap()) }
 }
+
+/// What a command that succeeds prints.
+pub(crate) fn weir(hub: &Hub, arguments: &[&str]) -> String {
+    let output = hub.weir(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a command that fails says.
+pub(crate) fn refused(hub: &Hub, arguments: &[&str]) -> String {
+    let output = hub.weir(arguments);
+    assert!(!output.status.success(), "{arguments:?} was not refused");
+    String::from_utf8(output.stderr).unwrap()
+}

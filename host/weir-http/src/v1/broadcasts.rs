@@ -31,12 +31,8 @@ pub(crate) fn routes() -> Vec<Route> {
 struct Begin {
     payload: Option<String>,
     payload_base64: Option<String>,
-    #[serde(default = "acknowledged")]
+    #[serde(default = "super::acknowledged")]
     qos: u8,
-}
-
-fn acknowledged() -> u8 {
-    Qos::AtLeastOnce as u8
 }
 
 #[derive(Serialize)]

@@ -26,6 +26,7 @@ mod tokens;
 mod topics;
 
 use serde::{Deserialize, Serialize};
+use weir_core::Qos;
 
 use crate::router::Route;
 
@@ -81,6 +82,11 @@ struct Page {
     offset: u64,
     #[serde(default = "page_limit")]
     limit: u32,
+}
+
+/// The quality of service of what is published, where the caller does not say: answered when it is durable.
+fn acknowledged() -> u8 {
+    Qos::AtLeastOnce as u8
 }
 
 /// Things on a page, where the caller does not say.

@@ -23,12 +23,8 @@ struct Publish {
     payload: Option<String>,
     payload_base64: Option<String>,
     /// 1 answers when the message is durable, 0 as soon as it is in the log.
-    #[serde(default = "acknowledged")]
+    #[serde(default = "super::acknowledged")]
     qos: u8,
-}
-
-fn acknowledged() -> u8 {
-    Qos::AtLeastOnce as u8
 }
 
 #[derive(Serialize)]
