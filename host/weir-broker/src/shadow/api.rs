@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout_at};
 use weir_core::{
@@ -40,6 +41,24 @@ pub struct ShadowUpdate {
     pub version: u64,
     /// Whether the parts that are given replace the old ones whole.
     pub overwrite: bool,
+}
+
+impl ShadowUpdate {
+    /// What a device would send.
+    fn message(&self) -> String {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Message<'a> {
+            r#type: &'static str,
+            state: &'a Map<String, Value>,
+            version: u64,
+            overwrite_update: bool,
+        }
+        let message =
+            Message { r#type: "update", state: &self.state, version: self.version, overwrite_update: self.overwrite };
+        // Nothing in it can fail to be written to memory.
+        serde_json::to_string(&message).unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -129,13 +148,8 @@ impl Broker {
         updates: Vec<ShadowUpdate>,
     ) -> Result<Vec<Result<Shadow, ShadowError>>, PublishError> {
         let requests = updates.into_iter().map(|update| {
-            let payload = json!({
-                "type": "update",
-                "state": update.state,
-                "version": update.version,
-                "overwriteUpdate": update.overwrite,
-            });
-            (ShadowTopic { device: update.device, name: update.name }, payload.to_string())
+            let payload = update.message();
+            (ShadowTopic { device: update.device, name: update.name }, payload)
         });
         self.request(principal, requests.collect()).await
     }
