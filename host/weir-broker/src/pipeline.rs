@@ -43,14 +43,14 @@ use weir_store::{Product, Store, StoreError};
 use crate::{
     ApplyError, Broker, Drain, Limits, Metrics, RuleOptions, RuleRuntime, StoreAuthenticator,
     activation::activations,
-    broker::{Ailment, Inner, LogPublisher},
+    broker::{Ailment, Inner},
     delivery::DeliveryParts,
     gateway::{Gateways, SubDevices},
     ingress::Ingress,
     policy::PolicyInForce,
     presence::presence,
     registration::Registrar,
-    rules::{Floors, Head, Shared, Table, stored_sources},
+    rules::{Floors, Head, LogPublisher, Shared, Table, stored_sources},
     services::{Broadcaster, Calls, Services},
     session::Connections,
     shadow::{ChangeReaders, ShadowParts},
@@ -165,7 +165,7 @@ impl Parts {
             changed: Arc::clone(&broadcasts_changed),
         };
         let ingress = Ingress { log: log.clone(), policy: policy.clone(), limits, metrics: metrics.clone() };
-        let kinds = targets(Arc::new(LogPublisher { ingress: ingress.clone() }));
+        let kinds = targets(Arc::new(LogPublisher { ingress: ingress.clone(), shadows: Arc::clone(&shadows.state) }));
 
         let progress = store.progress().await.map_err(StartError::Progress)?;
         // What was accepted after the last checkpoint is read again: effects are at least once. Without a checkpoint

@@ -307,6 +307,8 @@ pub enum SettingValue {
     Topic,
     /// A URL: none in scheme and host, elsewhere percent-encoded.
     Url,
+    /// A name or a number, with `${…}` as it is: the target checks the value.
+    Name,
     /// Taken from `secret('NAME')`; a literal is accepted with a warning.
     Secret,
 }
@@ -355,6 +357,11 @@ pub trait TargetKind: Send + Sync {
 pub trait Target: Send + Sync {
     /// Writes rows and says for each what became of it, in order, as many outcomes as rows. Must not panic.
     fn write<'a>(&'a self, rows: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>>;
+
+    /// The topic of the hub that it publishes to, if that is known before any row: a rule is saved only if its owner may.
+    fn publishes_to(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A message that a target publishes back into the hub.
@@ -367,9 +374,13 @@ pub struct Republish {
     pub rule: RuleName,
 }
 
-/// The hub as a target of its own rules. Answers when the messages are durable.
+/// The hub as a target of its own rules.
 pub trait Publisher: Send + Sync {
+    /// Answers when the messages are durable.
     fn publish<'a>(&'a self, owner: &'a Principal, messages: Vec<Republish>) -> BoxFuture<'a, Vec<Outcome>>;
+
+    /// Publishes requests on topics of shadows, and answers when each was applied, or refused.
+    fn ask_shadows<'a>(&'a self, owner: &'a Principal, requests: Vec<Republish>) -> BoxFuture<'a, Vec<Outcome>>;
 }
 
 // === history ===

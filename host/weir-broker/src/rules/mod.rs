@@ -8,6 +8,7 @@ mod action;
 mod apply;
 mod head;
 mod install;
+mod publisher;
 mod table;
 mod worker;
 
@@ -27,6 +28,7 @@ pub(crate) use self::{
     action::Shared,
     head::{Floors, Head},
     install::stored_sources,
+    publisher::LogPublisher,
     table::Table,
 };
 use crate::Drain;

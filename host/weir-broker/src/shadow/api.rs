@@ -3,12 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde::Serialize;
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use weir_core::{
     Classify, Denied, DeviceId, Envelope, ErrorKind, Offset, Principal, Protocol, Qos, ShadowName, TopicFilter,
-    shadow::{Document, Refusal, ShadowTopic, result_topic},
+    shadow::{Document, Refusal, ShadowTopic, result_topic, update_request},
 };
 use weir_log::Record;
 
@@ -41,24 +40,6 @@ pub struct ShadowUpdate {
     pub version: u64,
     /// Whether the parts that are given replace the old ones whole.
     pub overwrite: bool,
-}
-
-impl ShadowUpdate {
-    /// What a device would send.
-    fn message(&self) -> String {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Message<'a> {
-            r#type: &'static str,
-            state: &'a Map<String, Value>,
-            version: u64,
-            overwrite_update: bool,
-        }
-        let message =
-            Message { r#type: "update", state: &self.state, version: self.version, overwrite_update: self.overwrite };
-        // Nothing in it can fail to be written to memory.
-        serde_json::to_string(&message).unwrap_or_default()
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -148,7 +129,7 @@ impl Broker {
         updates: Vec<ShadowUpdate>,
     ) -> Result<Vec<Result<Shadow, ShadowError>>, PublishError> {
         let requests = updates.into_iter().map(|update| {
-            let payload = update.message();
+            let payload = update_request(&update.state, update.version, update.overwrite);
             (ShadowTopic { device: update.device, name: update.name }, payload)
         });
         self.request(principal, requests.collect()).await
@@ -241,12 +222,5 @@ async fn outcome_of(topic: ShadowTopic, offset: Offset, wait: Wait, deadline: In
         Some(Outcome::Refused(refusal)) => Err(refusal.into()),
         Some(Outcome::NoDevice) => Err(ShadowError::NoDevice(device)),
         None => Err(ShadowError::NotYet { offset }),
-    }
-}
-
-impl Wait {
-    /// `None`: not by then, or the hub is going down.
-    async fn outcome_within(mut self, deadline: Instant) -> Option<Outcome> {
-        timeout_at(deadline, &mut self.outcome).await.ok()?.ok()
     }
 }

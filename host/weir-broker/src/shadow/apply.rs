@@ -145,10 +145,10 @@ impl Shadows {
     fn answer(&mut self, records: &Records, row: usize, topic: &ShadowTopic, told: &mut Vec<Answered>) {
         let (now, envelope, name) = (records.accepted_at(row), records.envelope(row), topic.name.as_ref());
         let wait = match envelope.protocol {
-            Protocol::Api => self.state.take(envelope.correlation),
+            Protocol::Api | Protocol::Hub => self.state.take(envelope.correlation),
             _ => None,
         };
-        // A caller is answered by itself; a rule does not listen.
+        // A caller is answered by itself, and so is a rule's action.
         let answers = envelope.protocol != Protocol::Hub && !is_callers(&envelope);
         let Some(slot) = self.cache.get(&topic.device) else {
             self.metrics.refused_for("shadow", "no_device");

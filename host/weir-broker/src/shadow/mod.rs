@@ -31,7 +31,7 @@ use weir_store::{Store, StoreError};
 
 pub use self::api::{Shadow, ShadowError, ShadowUpdate};
 pub(crate) use self::readers::{ChangeReaders, Reading};
-pub(crate) use self::state::{ShadowHandle, ShadowState};
+pub(crate) use self::state::{Outcome, ShadowHandle, ShadowState, Wait};
 use self::{
     cache::Cache,
     changes::Told,

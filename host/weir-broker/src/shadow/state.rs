@@ -9,7 +9,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
 use weir_core::{
     DeviceId, Offset, ShadowName,
     shadow::{Document, Refusal},
@@ -60,7 +63,7 @@ pub(crate) struct ShadowState {
 pub(crate) struct Wait {
     state: Arc<ShadowState>,
     correlation: u64,
-    pub(crate) outcome: oneshot::Receiver<Outcome>,
+    outcome: oneshot::Receiver<Outcome>,
 }
 
 impl ShadowState {
@@ -119,6 +122,16 @@ impl ShadowState {
 impl Wait {
     pub(crate) fn correlation(&self) -> [u8; 8] {
         self.correlation.to_be_bytes()
+    }
+
+    /// `None`: the hub is going down.
+    pub(crate) async fn applied(mut self) -> Option<Outcome> {
+        (&mut self.outcome).await.ok()
+    }
+
+    /// `None`: not by then, or the hub is going down.
+    pub(super) async fn outcome_within(self, deadline: Instant) -> Option<Outcome> {
+        timeout_at(deadline, self.applied()).await.ok()?
     }
 }
 
