@@ -23,6 +23,7 @@ mod powerloss;
 mod registration;
 mod rejection;
 mod republish;
+mod shadow_writers;
 mod shadows;
 mod shutdown;
 mod story;

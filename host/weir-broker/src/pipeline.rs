@@ -114,7 +114,7 @@ impl Parts {
         for (product, classes) in store.all_topics().await.map_err(StartError::Products)? {
             policy.set_classes(product, classes);
         }
-        let sub_devices = SubDevices::default();
+        let sub_devices = SubDevices::new(metrics.sub_devices_online());
         let policy = PolicyInForce::new(policy, sub_devices.clone());
 
         // Sessions first: they are as they were before anybody can reach them.

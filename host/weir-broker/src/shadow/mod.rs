@@ -147,7 +147,6 @@ impl Shadows {
                 break;
             }
         }
-        self.forget_recalled();
         tracing::debug!(%from, %end, "shadows are as they were");
     }
 

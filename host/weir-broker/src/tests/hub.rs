@@ -191,6 +191,11 @@ impl Target for TestTarget {
             outcomes
         })
     }
+
+    /// One that is named like a topic says that it publishes there.
+    fn publishes_to(&self) -> Option<String> {
+        self.name.contains('/').then(|| self.name.clone())
+    }
 }
 
 pub(super) struct Hub {
