@@ -52,6 +52,8 @@ const AT_ONCE: usize = 512;
 const ROWS_AT_ONCE: usize = 8_192;
 const INDEX: &str = "CREATE INDEX outdated ON shadows (reported.fw <> desired.fw);";
 const QUERY: &str = "SELECT product, device FROM shadows WHERE reported.fw <> desired.fw LIMIT 10000";
+/// Changes of the peer that make a transaction each.
+const ONE_EACH: u32 = 10_000;
 /// Times that the query is run; the median is shown.
 const QUERIES: usize = 5;
 
@@ -154,10 +156,10 @@ async fn measure(args: &Args, place: &Path) -> Result<Measured> {
     let (_, memory) = hub.process.memory()?;
     drop(hub);
     for (way, batch) in [("sqlite, one each", 1), ("sqlite, in batches", usize::from(args.batch))] {
-        // One at a time is slow: a tenth says as much.
-        let updates = if batch == 1 { args.updates / 10 } else { args.updates };
+        // One at a time costs a sync each: a few say as much.
+        let updates = if batch == 1 { args.updates.min(ONE_EACH) } else { args.updates };
         let (place, shadows) = (place.to_owned(), args.shadows);
-        let upserts = move || upsert(way, &place, shadows, updates.max(1), batch);
+        let upserts = move || upsert(way, &place, shadows, updates, batch);
         runs.push(tokio::task::spawn_blocking(upserts).await??);
     }
     Ok(Measured { runs, query, memory })
