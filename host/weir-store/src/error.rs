@@ -49,7 +49,9 @@ pub enum StoreError {
     IsGateway(String),
     #[error("device {0} is bound to another gateway: unbind it there first")]
     BoundElsewhere(String),
-    #[error("certificate {fingerprint} is an authority of product {product}, which revoking would not end: delete the authority")]
+    #[error(
+        "certificate {fingerprint} is an authority of product {product}, which revoking would not end: delete the authority"
+    )]
     IsAuthority { fingerprint: Fingerprint, product: String },
     #[error("{what} of {size} bytes exceeds the limit of {limit}")]
     TooLarge { what: &'static str, size: usize, limit: usize },
