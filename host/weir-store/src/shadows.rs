@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, Row, ffi::SQLITE_CONSTRAINT_FOREIGNKEY, params, types::ValueRef};
+use rusqlite::{Connection, Row, ffi::SQLITE_CONSTRAINT_FOREIGNKEY, params};
 use weir_core::{DeviceId, Offset, ShadowName, Timestamp, shadow::Encoded};
 
 use crate::{
@@ -101,21 +101,16 @@ fn is_of_no_device(error: &rusqlite::Error) -> bool {
 
 fn load(connection: &Connection, devices: &[DeviceId]) -> Result<Vec<Option<Vec<ShadowRow>>>, StoreError> {
     let mut select = connection.prepare_cached(
-        "SELECT name, version, changed_at, reported, desired, metadata
-         FROM devices LEFT JOIN shadows USING (product, device)
-         WHERE devices.product = ?1 AND devices.device = ?2 ORDER BY name",
+        "SELECT name, version, changed_at, reported, desired, metadata FROM shadows
+         WHERE product = ?1 AND device = ?2 ORDER BY name",
     )?;
+    let mut exists = connection.prepare_cached("SELECT 1 FROM devices WHERE product = ?1 AND device = ?2")?;
     let mut of_device = |device: &DeviceId| {
-        let mut rows = select.query([device.product.as_str(), device.device.as_str()])?;
-        let mut shadows = None;
-        while let Some(row) = rows.next()? {
-            let shadows = shadows.get_or_insert_with(Vec::new);
-            // A device without shadows is one row without one.
-            if row.get_ref(0)? != ValueRef::Null {
-                shadows.push(shadow(row, device)?);
-            }
-        }
-        Ok(shadows)
+        let key = [device.product.as_str(), device.device.as_str()];
+        let shadows: Vec<ShadowRow> = select.query_map(key, |row| shadow(row, device))?.collect::<Result<_, _>>()?;
+        // One that has a shadow exists, and its row is on another page, which need not be read.
+        let is_there = !shadows.is_empty() || exists.exists(key)?;
+        Ok(is_there.then_some(shadows))
     };
     devices.iter().map(&mut of_device).collect()
 }

@@ -17,7 +17,7 @@ const OVERHEAD: usize = 512;
 const SPREAD: usize = 4;
 
 /// Documents, and bytes of their text, that may wait to be stored. Beyond it no more requests are applied until some are.
-const UNSAVED: usize = 16_384;
+const UNSAVED: usize = 32_768;
 const UNSAVED_BYTES: usize = 16 << 20;
 
 /// A document that is to be stored.
