@@ -73,8 +73,13 @@ impl Shadows {
         let matters: Vec<Vec<(usize, Matter)>> = frames.iter().map(|frame| matters(&frame.records)).collect();
         self.cache.shrink();
         self.load(matters.iter().flatten().map(|(_, matter)| matter.device())).await;
-        let mut told = Vec::new();
+        let (mut told, mut some_gone) = (Vec::new(), false);
         for (frame, matters) in frames.iter().zip(matters) {
+            // A device that is gone by an earlier frame may have been made again before this one.
+            if some_gone {
+                self.load(matters.iter().map(|(_, matter)| matter.device())).await;
+            }
+            some_gone |= matters.iter().any(|(_, matter)| matches!(matter, Matter::Forget(_)));
             self.apply_frame(&frame.records, matters, &mut told);
         }
         self.replies.append(&self.log, &self.metrics).await;

@@ -371,6 +371,24 @@ async fn no_acknowledged_update_is_lost_and_versions_go_up() {
     hub.running.drain(Duration::from_secs(5)).await;
 }
 
+/// Also where its end and its new beginning are applied again together.
+#[tokio::test]
+async fn a_device_that_was_made_again_keeps_its_new_shadow() {
+    let folder = Arc::new(TempDir::new().unwrap());
+    let faulty = Faulty::new();
+    let hub = start(&faulty, &folder).await;
+    for n in 1..=3 {
+        update(&hub, json!({"reported": {"n": n}})).await.unwrap();
+        admin::devices::delete(&hub.running.broker, &id("a")).await.unwrap();
+        admin::devices::create(&hub.running.broker, &id("a")).await.unwrap();
+    }
+    update(&hub, json!({"reported": {"n": 4}})).await.unwrap();
+    let hub = start(&hub.crash(&faulty).await, &folder).await;
+    let document = shadow(&hub).await.document;
+    assert_eq!((document.version(), &document.reported()["n"]), (1, &json!(4)));
+    hub.running.drain(Duration::from_secs(5)).await;
+}
+
 #[tokio::test]
 async fn an_orderly_end_leaves_nothing_to_apply_again() {
     let (faulty, folder) = (Faulty::new(), Arc::new(TempDir::new().unwrap()));
