@@ -28,5 +28,6 @@ mod shutdown;
 mod story;
 mod tables;
 mod tls;
+mod trace;
 mod webhook;
 mod websocket;
