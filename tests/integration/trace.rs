@@ -39,7 +39,7 @@ fn each_message_is_followed_from_the_door_to_its_targets() {
     let told = next();
     assert_eq!(
         (&told["kind"], &told["topic"], &told["publisher"]),
-        (&json!("message"), &json!(event), &json!(format!("{PRODUCT}/sensor")))
+        (&json!("message"), &json!(event), &json!(format!("device:{PRODUCT}/sensor")))
     );
     let expected = json!([
         {"rule": "hot", "enabled": true, "matched": false,
@@ -98,7 +98,7 @@ fn the_command_shows_a_device() {
     });
     let output = trace.wait_with_output().unwrap();
     let shown = String::from_utf8(output.stdout).unwrap();
-    assert!(shown.starts_with(&format!("accepted  {event}  from {device} at ")), "{shown}");
+    assert!(shown.starts_with(&format!("accepted  {event}  from device:{device} at ")), "{shown}");
     let rest: Vec<&str> = shown.lines().skip(1).map(str::trim).collect();
     assert_eq!(rest, ["rule hot does not match", "false  temp > 30", "temp = 30"]);
 }

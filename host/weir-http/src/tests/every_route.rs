@@ -160,7 +160,7 @@ fn filled(path: &str) -> String {
         .replace("{broadcast}", "1")
         .replace("{index}", "fw")
         .replace("{id}", "1")
-        .replace("{certificate}", &"70".repeat(32))
+        .replace("{certificate}", &"71".repeat(32))
         .replace("{fingerprint}", &"70".repeat(32));
     if matches!(path, "/v1/tail" | "/v1/trace") { format!("{url}?filter=%23") } else { url }
 }
