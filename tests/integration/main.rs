@@ -29,5 +29,6 @@ mod shutdown;
 mod story;
 mod tables;
 mod tls;
+mod trace;
 mod webhook;
 mod websocket;

@@ -4,7 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Notify, oneshot};
 use weir_core::{
-    CertificateIdentity, Classify, Denied, DeviceId, Envelope, Offset, Policy, Principal, ProductId, Qos, TopicFilter,
+    CertificateIdentity, Classify, Denied, DeviceId, Envelope, Offset, Policy, Principal, ProductId, Qos, RuleName,
+    TopicFilter,
     seams::{AuthError, Authenticator, Credentials},
 };
 use weir_log::{Clock, Log, Record};
@@ -23,6 +24,7 @@ use crate::{
     services::Calls,
     session::{Connections, SessionKey},
     shadow::ShadowHandle,
+    trace::{Happenings, Trace},
 };
 
 /// What keeps a part of the hub from working until it is started again, told by the part.
@@ -147,6 +149,16 @@ impl Broker {
         self.policy().may_subscribe(principal, &filter)?;
         let reading = self.shadows().readers.tail(&filter);
         Ok(Tail::new(self.log().reader(self.log().appended()), filter, reading))
+    }
+
+    /// Follows what becomes of the messages of a filter from now on, at one rule or at all.
+    pub fn trace(&self, principal: &Principal, filter: TopicFilter, rule: Option<RuleName>) -> Result<Trace, Denied> {
+        let tail = self.tail(principal, filter.clone())?;
+        Ok(Trace::new(self.clone(), tail, filter, rule))
+    }
+
+    pub(crate) fn happenings(&self) -> &Happenings {
+        self.rules().happenings()
     }
 
     /// The session of a device, connected or kept.

@@ -54,6 +54,7 @@ use crate::{
     services::{Broadcaster, Calls, Services},
     session::Connections,
     shadow::{ChangeReaders, ShadowParts},
+    trace::Happenings,
 };
 
 /// Makes the kinds of target, given the hub as something to publish to.
@@ -164,7 +165,14 @@ impl Parts {
             rate: limits.broadcast_messages,
             changed: Arc::clone(&broadcasts_changed),
         };
-        let ingress = Ingress { log: log.clone(), policy: policy.clone(), limits, metrics: metrics.clone() };
+        let happenings = Happenings::default();
+        let ingress = Ingress {
+            log: log.clone(),
+            policy: policy.clone(),
+            limits,
+            metrics: metrics.clone(),
+            happenings: happenings.clone(),
+        };
         let kinds = targets(Arc::new(LogPublisher { ingress: ingress.clone(), shadows: Arc::clone(&shadows.state) }));
 
         let progress = store.progress().await.map_err(StartError::Progress)?;
@@ -182,6 +190,7 @@ impl Parts {
             change_readers: readers,
             options,
             metrics: metrics.clone(),
+            happenings,
         });
         let runtime =
             RuleRuntime::new(Arc::clone(&shared), store.clone(), language, kinds, policy, actions_drain.clone());
