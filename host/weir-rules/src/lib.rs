@@ -4,6 +4,7 @@
 //! batches ([`evaluate`]), reading JSON ([`extract`]). Planning happens when a rule is saved and never on the data path.
 
 pub mod cases;
+pub mod decode;
 mod error;
 pub mod evaluate;
 pub mod extract;
