@@ -202,9 +202,11 @@ impl Chaos {
         }
     }
 
-    /// Everybody comes back, says nothing new, and answers, until all is done or the time is over.
+    /// Everybody comes back, says nothing new, and answers, until all is done or nothing that was missing has come for so
+    /// long.
     fn drain(&mut self, within: Duration) -> bool {
-        let deadline = Instant::now() + within;
+        let mut deadline = Instant::now() + within;
+        let mut missing = usize::MAX;
         let port = self.port();
         loop {
             for client in &mut self.clients {
@@ -220,8 +222,12 @@ impl Chaos {
                     }
                 }
             }
-            if self.clients.iter().all(Client::is_settled) && self.model.missing().is_empty() {
+            let left = self.model.missing().len();
+            if self.clients.iter().all(Client::is_settled) && left == 0 {
                 return true;
+            }
+            if left < missing {
+                (missing, deadline) = (left, Instant::now() + within);
             }
             if Instant::now() > deadline {
                 return false;
