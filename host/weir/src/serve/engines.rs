@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use tokio::net::TcpListener;
 use weir_broker::{Broker, pipeline::MakeTargets};
 use weir_core::seams::{BoxFuture, Language, QueryEngine, QueryError};
-use weir_lake::Lake;
+use weir_lake::{Archive, Lake};
 use weir_log::{Clock, Log};
 use weir_rules::language::SqlLanguage;
 use weir_targets::WebhookOptions;
@@ -24,13 +24,13 @@ pub(super) fn targets(listeners: &[&TcpListener], clock: &Clock) -> io::Result<M
     Ok(Box::new(|publisher| weir_targets::builtin(publisher, options)))
 }
 
-/// Queries over what the log and the tables hold, checked against the schemas that products declare.
-pub(super) fn query(config: &Config, log: Log, broker: &Broker) -> Arc<dyn QueryEngine> {
+/// Queries over what log, lake and tables hold, checked against the schemas that products declare.
+pub(super) fn query(config: &Config, log: Log, archive: Option<Archive>, broker: &Broker) -> Arc<dyn QueryEngine> {
     let rules = broker.rules().clone();
     let catalog = move || {
         let rules = rules.clone();
         let catalog = async move { rules.catalog().await.map_err(|error| QueryError::Failed(error.to_string())) };
         Box::pin(catalog) as BoxFuture<'static, _>
     };
-    Arc::new(Lake::new(Arc::new(log), broker.tables(), Box::new(catalog), config.query_options()))
+    Arc::new(Lake::new(Arc::new(log), archive, broker.tables(), Box::new(catalog), config.query_options()))
 }
