@@ -31,6 +31,9 @@ pub(crate) struct Place {
     pub(crate) store: Arc<dyn ObjectStore>,
     /// The folder, if it is one.
     folder: Option<PathBuf>,
+    /// After how many steps more everything fails, as if the process had been killed there.
+    #[cfg(test)]
+    pub(crate) fuse: std::sync::atomic::AtomicI64,
 }
 
 /// How an object that must be new was created.
@@ -51,10 +54,29 @@ impl Place {
                 let folder = folder.canonicalize().map_err(failed)?;
                 remove_unfinished(&folder).map_err(failed)?;
                 let store = LocalFileSystem::new_with_prefix(&folder)?;
-                Ok(Self { store: Arc::new(store), folder: Some(folder) })
+                Ok(Self::of(Arc::new(store), Some(folder)))
             }
-            Location::S3(s3) => Ok(Self { store: bucket(s3)?, folder: None }),
+            Location::S3(s3) => Ok(Self::of(bucket(s3)?, None)),
         }
+    }
+
+    fn of(store: Arc<dyn ObjectStore>, folder: Option<PathBuf>) -> Self {
+        Self {
+            store,
+            folder,
+            #[cfg(test)]
+            fuse: i64::MAX.into(),
+        }
+    }
+
+    /// Stands before and after whatever changes the store, so that tests can break off between any two changes.
+    #[cfg_attr(not(test), expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests have a fuse"))]
+    fn step(&self) -> Result<(), LakeError> {
+        #[cfg(test)]
+        if self.fuse.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) <= 0 {
+            return Err(LakeError::Io(io::Error::other("the fuse has blown")));
+        }
+        Ok(())
     }
 
     pub(crate) async fn read(&self, path: &Path) -> Result<Bytes, LakeError> {
@@ -70,10 +92,12 @@ impl Place {
 
     /// Makes an object unless there is one of that name: of two who try, one does.
     pub(crate) async fn create(&self, path: &Path, content: Vec<u8>) -> Result<Created, LakeError> {
+        self.step()?;
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.store.put_opts(path, content.into(), options).await {
             Ok(_) => {
                 self.sync(path).await?;
+                self.step()?;
                 Ok(Created::Now)
             }
             Err(object_store::Error::AlreadyExists { .. }) => Ok(Created::Before),
@@ -83,6 +107,7 @@ impl Place {
 
     /// Copies a file into an object, a few parts of it in memory at a time.
     pub(crate) async fn upload(&self, path: &Path, file: PathBuf) -> Result<(), LakeError> {
+        self.step()?;
         let upload = self.store.put_multipart(path).await?;
         let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
         let mut file = Some(File::open(file)?);
@@ -100,13 +125,15 @@ impl Place {
             }
         }
         upload.finish().await?;
-        self.sync(path).await
+        self.sync(path).await?;
+        self.step()
     }
 
     /// Removes an object; one that is gone is as good.
     pub(crate) async fn remove(&self, path: &Path) -> Result<(), LakeError> {
+        self.step()?;
         match self.store.delete(path).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => self.step(),
             Err(error) => Err(error.into()),
         }
     }

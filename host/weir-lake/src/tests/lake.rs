@@ -252,6 +252,61 @@ fn with_archive(hub: &Hub, archive: Archive) -> Lake {
     Lake::new(Arc::new(hub.log.clone()), Some(archive), Vec::new(), catalog, QueryOptions::default())
 }
 
+/// Broken off between any two changes of the store, nothing is lost and nothing doubled: neither when the process goes on
+/// (the store failed), nor when another one does (it was killed).
+#[tokio::test]
+async fn wherever_it_is_broken_off_nothing_is_lost_or_doubled() {
+    for goes_on in [true, false] {
+        for steps in 0.. {
+            let mut hub = Hub::new().await;
+            for n in 0..30 {
+                hub.fill(n..n + 1).await;
+                if n % 10 == 9 {
+                    hub = hub.restarted().await;
+                    hub.archive.settle().await.unwrap();
+                }
+            }
+            hub.drop_from_log();
+            hub.fill(30..60).await;
+            let fuse = &hub.archive.place().fuse;
+            fuse.store(steps, std::sync::atomic::Ordering::SeqCst);
+            let broken = hub.archive.settle().await;
+            fuse.store(i64::MAX, std::sync::atomic::Ordering::SeqCst);
+            hub.drop_from_log();
+            if !goes_on {
+                hub = hub.restarted().await;
+            }
+            hub.archive.settle().await.unwrap();
+            hub.drop_from_log();
+            hub.holds(0..60).await;
+            assert_eq!(files_of(&hub.folder.path().join("lake")).len() as u64, hub.archive.status().files);
+            if broken.is_ok() {
+                assert!(steps > 10, "{steps}");
+                break;
+            }
+        }
+    }
+}
+
+/// The log was full and had to drop what was not in the lake.
+#[tokio::test]
+async fn what_was_dropped_before_it_came_to_the_lake_is_counted() {
+    let hub = Hub::new().await;
+    hub.fill(0..20).await;
+    hub.turn().await;
+    hub.fill(20..40).await;
+    let to = hub.archive.status().compacted_to;
+    hub.log.archived(Offset(u64::MAX));
+    hub.drop_from_log();
+    let lost = hub.log.oldest().0 - to.0;
+    assert!(lost > 0);
+    hub.fill(40..60).await;
+    hub.turn().await;
+    let status = hub.archive.status();
+    assert_eq!((status.skipped, status.rows), (lost, hub.log.sealed().index() - lost));
+    assert_eq!(hub.query("SELECT count(*) AS n FROM '#'").await.0, format!("n; {}", 60 - lost));
+}
+
 /// What was being written when a process was killed is not part of the lake, and goes.
 #[tokio::test]
 async fn remains_of_a_crash_are_removed() {
