@@ -34,6 +34,7 @@ mod shadow;
 mod status;
 mod subscribe;
 mod tail;
+mod test;
 
 use std::{future::Future, process::ExitCode};
 
@@ -111,6 +112,8 @@ enum Command {
     Backtest(backtest::Args),
     /// Send what a rule makes of past messages to its targets; what was sent under a name is not sent under it again
     Backfill(backfill::Args),
+    /// Run files of cases for rules, without a hub
+    Test(test::Args),
     /// Show how the hub is
     Status,
     /// Measure a hub of its own on this machine, beside mosquitto if it is installed
@@ -139,6 +142,7 @@ fn run(command: Command, target: &Target, out: Output) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args, target, out),
         Command::Completion(args) => completion::run(&args, out),
         Command::Bench(args) => bench::run(args, out),
+        Command::Test(args) => test::run(&args, out),
         Command::Create(what) => wait(create::run(what, &target.hub()?, out)),
         Command::Device(what) => wait(device::run(what, &target.hub()?, out)),
         Command::Apply(args) => wait(apply::run(args, &target.hub()?, out)),
