@@ -79,6 +79,9 @@ fn rule() -> impl Strategy<Value = String> {
             "temp / 0",
             "CAST(color AS DOUBLE)",
             "concat(color, '-', msg.device)",
+            "random()",
+            "randint(1, 6)",
+            "newuuid()",
         ])
         .prop_map(str::to_owned),
     ];
