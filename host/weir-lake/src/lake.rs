@@ -82,6 +82,9 @@ impl Lake {
         catalog.tables.extend(self.tables.iter().map(|table| Arc::clone(table.schema())));
         let query = plan_query(request.sql, &catalog)?;
         self.settle(&query).await?;
+        if query.sources.iter().any(|source| matches!(source.read, QueryRead::Messages { .. })) {
+            self.check()?;
+        }
         let failure = |error: DataFusionError| failure(&error, &self.options);
         let plan = self.with_sources(&query, request).map_err(failure)?;
         let context = SessionContext::new_with_config_rt(
@@ -93,6 +96,11 @@ impl Lake {
         let stream = frame.execute_stream().await.map_err(failure)?;
         let schema = result_schema(&stream.schema(), &query.columns);
         Ok(Running { stream: Some(stream), schema, rows: 0, deadline, options: self.options.clone() })
+    }
+
+    /// That the past can be read.
+    fn check(&self) -> Result<(), QueryError> {
+        self.past.check().map_err(|error| QueryError::Unavailable(error.to_string()))
     }
 
     /// Tables that the query reads have what was answered before.
@@ -168,6 +176,7 @@ impl QueryEngine for Lake {
 
     fn backtest(&self, backtest: Backtest) -> BoxFuture<'_, Result<BacktestReport, QueryError>> {
         Box::pin(async move {
+            self.check()?;
             let catalog = (self.catalog)().await?;
             crate::backtest::run(&self.past, catalog, backtest).await
         })
@@ -175,6 +184,7 @@ impl QueryEngine for Lake {
 
     fn replay(&self, replay: Replay) -> BoxFuture<'_, Result<Box<dyn ReplayRun>, QueryError>> {
         Box::pin(async move {
+            self.check()?;
             let catalog = (self.catalog)().await?;
             crate::backtest::replay(&self.past, &catalog, replay)
         })

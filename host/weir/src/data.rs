@@ -91,6 +91,9 @@ impl DataFolder {
         getrandom::fill(&mut bytes).map_err(|error| self.failed("make", path.clone(), io::Error::other(error)))?;
         let owner: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         self.replace(&path, owner.as_bytes())?;
+        // A lake of a name that a power cut took could not be read any more.
+        let synced = fs::File::open(&self.0).and_then(|folder| folder.sync_all());
+        synced.map_err(|source| self.failed("sync", path, source))?;
         Ok(owner)
     }
 

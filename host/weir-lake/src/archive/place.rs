@@ -8,12 +8,13 @@ use std::{
     io::{self, Read},
     path::{Path as FilePath, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::{
-    ObjectStore, ObjectStoreExt, PutMode, PutOptions, WriteMultipart,
+    ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig, WriteMultipart,
     aws::{AmazonS3Builder, S3ConditionalPut},
     local::LocalFileSystem,
     path::Path,
@@ -25,6 +26,9 @@ use super::{LakeError, Location, S3Location};
 /// Bytes of one part of an upload, and parts that are on their way.
 const PART_BYTES: usize = 8 << 20;
 const PARTS: usize = 2;
+/// Attempts at one request to a bucket, and the time for all of them. The lake's task tries again later.
+const RETRIES: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -49,7 +53,7 @@ impl Place {
         match location {
             Location::Folder(folder) => {
                 let failed = |source| LakeError::Folder { folder: folder.clone(), source };
-                std::fs::create_dir_all(folder).map_err(failed)?;
+                make(folder).map_err(failed)?;
                 // The store compares paths with the folder's real one.
                 let folder = folder.canonicalize().map_err(failed)?;
                 remove_unfinished(&folder).map_err(failed)?;
@@ -70,7 +74,6 @@ impl Place {
     }
 
     /// Stands before and after whatever changes the store, so that tests can break off between any two changes.
-    #[cfg_attr(not(test), expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests have a fuse"))]
     fn step(&self) -> Result<(), LakeError> {
         #[cfg(test)]
         if self.fuse.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) <= 0 {
@@ -155,11 +158,23 @@ impl Place {
     }
 }
 
+/// Makes a folder that survives a power cut.
+fn make(folder: &FilePath) -> io::Result<()> {
+    let missing: Vec<&FilePath> = folder.ancestors().take_while(|place| !place.exists()).collect();
+    std::fs::create_dir_all(folder)?;
+    for parent in missing.into_iter().filter_map(FilePath::parent) {
+        let parent = if parent.as_os_str().is_empty() { FilePath::new(".") } else { parent };
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
 fn bucket(s3: &S3Location) -> Result<Arc<dyn ObjectStore>, LakeError> {
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(&s3.bucket)
         .with_virtual_hosted_style_request(s3.virtual_hosted)
-        .with_conditional_put(S3ConditionalPut::ETagMatch);
+        .with_conditional_put(S3ConditionalPut::ETagMatch)
+        .with_retry(RetryConfig { max_retries: RETRIES, retry_timeout: PATIENCE, ..RetryConfig::default() });
     if !s3.endpoint.is_empty() {
         builder = builder.with_endpoint(&s3.endpoint).with_allow_http(s3.endpoint.starts_with("http://"));
     }

@@ -25,7 +25,7 @@ use weir_core::{
 };
 
 pub(crate) use self::{columns::Columns, wanted::Wanted};
-use crate::archive::{Archive, Snapshot};
+use crate::archive::{Archive, LakeError, Snapshot};
 
 /// Batches that may wait between reading and whoever takes them.
 const WAITING_BATCHES: usize = 4;
@@ -64,6 +64,11 @@ impl Past {
             }
         });
         receiver
+    }
+
+    /// Whether it can be read now.
+    pub(crate) fn check(&self) -> Result<(), LakeError> {
+        self.archive.as_ref().map_or(Ok(()), |archive| archive.snapshot().map(drop))
     }
 
     fn run(&self, handle: &Handle, reading: &Reading, batches: &Batches) -> Result<(), HistoryError> {

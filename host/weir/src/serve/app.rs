@@ -5,7 +5,6 @@ use std::sync::Arc;
 use weir_broker::{Drain, Parts, Running};
 use weir_core::history::LakeView;
 use weir_http::{Endpoint, Gateway, HttpOptions};
-use weir_lake::Archive;
 use weir_log::{Clock, Log, storage::fs::Folder};
 use weir_mqtt::{Admission, Transport};
 use weir_store::Store;
@@ -60,10 +59,7 @@ impl App {
         let hangup = signals::hangup().map_err(StartError::Signal)?;
 
         // Before anything can be dropped from the log. A lake that cannot be opened now is tried again; messages come first.
-        let archive = match config.lake_options(&data, data.lake_owner()?) {
-            Some(options) => Some(Archive::new(options, log.clone(), clock.clone()).map_err(StartError::Lake)?),
-            None => None,
-        };
+        let archive = engines::archive(&config, &data, &log, &clock).await?;
 
         let targets = engines::targets(&listeners.all(), &clock).map_err(StartError::Address)?;
 
