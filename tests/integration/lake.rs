@@ -37,12 +37,12 @@ fn publish(hub: &Hub, numbers: std::ops::Range<u64>) {
     }
 }
 
-/// Waits until the log has let go of what it may. Returns the messages in the lake.
+/// Waits until all sealed segments are in the lake. Returns the messages in it.
 fn compacted(hub: &Hub) -> u64 {
-    eventually("all sealed segments are in the lake and gone", SOON, || {
+    eventually("all sealed segments are in the lake", SOON, || {
         let status = hub.get("/v1/status");
         let lake = &status["lake"];
-        let is_done = lake["pending_bytes"] == 0 && lake["rows"].as_u64()? > 0 && status["log"]["segments"] == 1;
+        let is_done = lake["pending_bytes"] == 0 && lake["rows"].as_u64()? > 0;
         is_done.then(|| lake["rows"].as_u64().unwrap())
     })
 }
@@ -97,7 +97,7 @@ import duckdb, json, sys
 sql = f\"\"\"SELECT count(*), sum((decode(payload)->>'$.n')::BIGINT), min(topic), max(device), min(accepted_at) > '2020-01-01',
         count(DISTINCT \"offset\"), min(product), any_value(day) IS NOT NULL
         FROM read_parquet('{sys.argv[1]}', hive_partitioning = true) WHERE kind = 0\"\"\"
-print(json.dumps(duckdb.sql(sql).fetchone()))
+print(json.dumps(duckdb.sql(sql).fetchall()[0]))
 table = duckdb.read_parquet(sys.argv[1]).filter(\"device = 'odd'\")
 print(len(table.fetchall()))
 stream = sys.stdin.buffer.read()
@@ -176,8 +176,12 @@ fn a_past_range_is_sent_once() {
     ));
     let words = weir(&hub, &["backfill", "late", "--sink", "past", "--name", "first", "--from", "-1h"]);
     assert!(words.starts_with("backfill first: 100 rows delivered, 0 dead letters; "), "{words}");
-    let numbers = || -> Vec<u64> {
-        receiver.received("/past").iter().map(|received| received.body["payload"]["n"].as_u64().unwrap()).collect()
+    // Order is kept for each device, not between them.
+    let numbers = || {
+        let received = receiver.received("/past").into_iter().map(|received| received.body["payload"]["n"].as_u64());
+        let mut numbers: Vec<u64> = received.map(Option::unwrap).collect();
+        numbers.sort_unstable();
+        numbers
     };
     assert_eq!(numbers(), (100..200).collect::<Vec<_>>());
     assert_eq!(hub.count(&format!("{PRODUCT}/panel/control")), 0, "the other action was not meant");

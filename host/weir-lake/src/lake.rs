@@ -21,14 +21,23 @@ use datafusion::{
     prelude::{SessionConfig, SessionContext},
 };
 use futures::StreamExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    runtime::Handle,
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
 use weir_core::{
     history::{Backtest, BacktestReport, QueryRequest, QueryRun, Replay, ReplayRun},
-    seams::{BoxFuture, Catalog, History, QueryEngine, QueryError, Table},
+    seams::{BoxFuture, Catalog, History, HistoryError, QueryEngine, QueryError, Table},
 };
 use weir_rules::plan::{Query, QueryColumn, QueryRead, plan_query};
 
-use crate::{archive::Archive, messages::QueriedMessages, read::Past, tables::QueriedTable};
+use crate::{
+    archive::Archive,
+    messages::{QueriedMessages, WAITING_BATCHES},
+    read::Past,
+    tables::QueriedTable,
+};
 
 /// What one query may take.
 #[derive(Debug, Clone)]
@@ -95,7 +104,7 @@ impl Lake {
         let frame = context.execute_logical_plan(plan).await.map_err(failure)?;
         let stream = frame.execute_stream().await.map_err(failure)?;
         let schema = result_schema(&stream.schema(), &query.columns);
-        Ok(Running { stream: Some(stream), schema, rows: 0, deadline, options: self.options.clone() })
+        Ok(Running { batches: Some(executed(stream)), schema, rows: 0, deadline, options: self.options.clone() })
     }
 
     /// That the past can be read.
@@ -194,7 +203,7 @@ impl QueryEngine for Lake {
 /// A query that runs.
 struct Running {
     /// `None` after its end or an error.
-    stream: Option<SendableRecordBatchStream>,
+    batches: Option<mpsc::Receiver<Result<RecordBatch, DataFusionError>>>,
     schema: SchemaRef,
     /// Those of the result so far.
     rows: usize,
@@ -204,8 +213,8 @@ struct Running {
 
 impl Running {
     async fn next_batch(&mut self) -> Result<Option<RecordBatch>, QueryError> {
-        let Some(stream) = &mut self.stream else { return Ok(None) };
-        let next = timeout_at(self.deadline, stream.next()).await.map_err(|_| too_long(&self.options))?;
+        let Some(batches) = &mut self.batches else { return Ok(None) };
+        let next = timeout_at(self.deadline, batches.recv()).await.map_err(|_| too_long(&self.options))?;
         let Some(batch) = next.transpose().map_err(|error| failure(&error, &self.options))? else { return Ok(None) };
         self.rows += batch.num_rows();
         if self.rows > self.options.rows {
@@ -226,11 +235,35 @@ impl QueryRun for Running {
             let next = self.next_batch().await.transpose();
             if !matches!(next, Some(Ok(_))) {
                 // What it was doing ends with it.
-                self.stream = None;
+                self.batches = None;
             }
             next
         })
     }
+}
+
+/// Runs a plan on a thread of its own: sorting, grouping and joining take longer than devices should wait for one of the
+/// runtime's. It ends soon after the receiver is dropped.
+fn executed(mut stream: SendableRecordBatchStream) -> mpsc::Receiver<Result<RecordBatch, DataFusionError>> {
+    let (batches, receiver) = mpsc::channel(WAITING_BATCHES);
+    let handle = Handle::current();
+    tokio::task::spawn_blocking(move || {
+        handle.block_on(async move {
+            loop {
+                let next = tokio::select! {
+                    biased;
+                    () = batches.closed() => return,
+                    next = stream.next() => next,
+                };
+                let Some(batch) = next else { return };
+                let failed = batch.is_err();
+                if batches.send(batch).await.is_err() || failed {
+                    return;
+                }
+            }
+        });
+    });
+    receiver
 }
 
 fn too_long(options: &QueryOptions) -> QueryError {
@@ -246,6 +279,7 @@ fn failure(error: &DataFusionError, options: &QueryOptions) -> QueryError {
             let help = "select fewer messages, or group by fewer values";
             QueryError::LimitExceeded(format!("the query needs more than {limit} MiB of memory: {help}"))
         }
+        DataFusionError::External(error) if error.is::<HistoryError>() => QueryError::Unavailable(error.to_string()),
         error => QueryError::Failed(error.strip_backtrace()),
     }
 }
