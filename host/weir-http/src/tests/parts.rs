@@ -12,7 +12,7 @@ use weir_core::{
     history::{Backtest, BacktestReport, Comparison, QueryRequest, QueryRun, Replay, ReplayRun, Replayed},
     schema::Records,
     seams::{
-        BoxFuture, Catalog, Delivery, Evaluator, Language, Outcome, QueryEngine, QueryError, RuleEvaluation,
+        BoxFuture, Catalog, Delivery, Evaluator, Language, Outcome, Probe, QueryEngine, QueryError, RuleEvaluation,
         SettingError, SettingSpec, SettingValue, Settings, SqlError, Target, TargetContext, TargetKind,
     },
     statement::{ActionDefinition, RuleDefinition, Setting, SinkDefinition, StartFrom, Statement},
@@ -93,6 +93,10 @@ impl Language for Words {
 
     fn evaluator(&self) -> Arc<dyn Evaluator> {
         Arc::new(Nothing)
+    }
+
+    fn probe(&self, _: &RuleDefinition, _: &Catalog) -> Result<Arc<dyn Probe>, SqlError> {
+        unimplemented!("no test traces these rules")
     }
 }
 

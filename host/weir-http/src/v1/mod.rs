@@ -27,6 +27,7 @@ mod status;
 mod tail;
 mod tokens;
 mod topics;
+mod trace;
 
 use serde::{Deserialize, Serialize};
 use weir_core::Qos;
@@ -57,6 +58,7 @@ pub(crate) fn routes() -> Vec<Route> {
         call::routes(),
         broadcasts::routes(),
         tail::routes(),
+        trace::routes(),
         publish::routes(),
         status::routes(),
     ]

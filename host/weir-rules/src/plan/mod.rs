@@ -11,6 +11,7 @@ mod inputs;
 mod operand;
 mod output;
 mod physical;
+mod probe;
 mod query;
 mod relation;
 mod template;
@@ -32,6 +33,7 @@ use self::{
 };
 pub use self::{
     inputs::{data_type, kind_type},
+    probe::probe,
     query::{Query, QueryColumn, QueryRead, QuerySource, plan_query},
 };
 use crate::{

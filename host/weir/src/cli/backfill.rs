@@ -3,9 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::{
+    documents::Documents,
     failure::Failure,
     hub::Hub,
-    lines::Lines,
     output::{Output, text},
     period::Period,
     progress::Bar,
@@ -32,7 +32,7 @@ pub(crate) async fn run(args: Args, hub: &Hub, out: Output) -> Result<(), Failur
     request.extend(sink.map(|sink| ("sink".to_owned(), sink.into())));
     period.write(&mut request);
     let answer = hub.post_stream(&["backfills"], &Value::Object(request), "application/x-ndjson").await;
-    let mut lines = Lines::new(answer.map_err(|failure| failure.see("weir get rules"))?);
+    let mut lines = Documents::new(answer.map_err(|failure| failure.see("weir get rules"))?);
     let mut bar = Bar::new();
     while let Some(mut line) = lines.next().await.map_err(|failure| failure.see("weir get rules"))? {
         if let Some(scan) = line.get("progress").and_then(|progress| progress.get("scan")) {

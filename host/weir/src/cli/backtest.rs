@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use super::{
     apply,
+    documents::Documents,
     failure::Failure,
     hub::Hub,
-    lines::Lines,
     output::{Output, grid, items_of, text, time},
     period::Period,
     progress::Bar,
@@ -65,7 +65,7 @@ pub(crate) async fn run(args: Args, hub: &Hub, out: Output) -> Result<(), Failur
 }
 
 async fn ask(request: &Value, hub: &Hub) -> Result<Value, Failure> {
-    let mut lines = Lines::new(hub.post_stream(&["backtests"], request, "application/x-ndjson").await?);
+    let mut lines = Documents::new(hub.post_stream(&["backtests"], request, "application/x-ndjson").await?);
     let mut bar = Bar::new();
     while let Some(mut line) = lines.next().await? {
         if let Some(progress) = line.get("progress") {

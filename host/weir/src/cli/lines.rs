@@ -1,52 +1,48 @@
-//! An answer that comes line by line, one JSON document each.
+//! An answer of the hub that goes on: a JSON document per line.
 
-use reqwest::Response;
-use serde_json::Value;
+use bytes::Bytes;
+use futures::{Stream, StreamExt, stream::BoxStream};
 
 use super::failure::Failure;
 
-/// Bytes of one line. The hub writes lines of a few megabytes at the most.
-const MAX_LINE: usize = 1 << 30;
+/// Bytes of one line: a payload of the largest size, escaped, and what is around it.
+const MAX_LINE: usize = 64 * 1024 * 1024;
 
-#[derive(Debug)]
 pub(crate) struct Lines {
-    response: Response,
-    read: Vec<u8>,
-    /// Bytes of `read` that are known to hold no end of a line.
-    searched: usize,
+    chunks: BoxStream<'static, Result<Bytes, reqwest::Error>>,
+    /// What was read, of which `taken` bytes were given out.
+    pending: Vec<u8>,
+    taken: usize,
 }
 
 impl Lines {
-    pub(crate) fn new(response: Response) -> Self {
-        Self { response, read: Vec::new(), searched: 0 }
+    pub(super) fn new(chunks: impl Stream<Item = Result<Bytes, reqwest::Error>> + Send + 'static) -> Self {
+        Self { chunks: chunks.boxed(), pending: Vec::new(), taken: 0 }
     }
 
-    /// The next document, unless it tells of an error. `None` at the end.
-    pub(crate) async fn next(&mut self) -> Result<Option<Value>, Failure> {
+    /// The next line without its end; `None` when the hub ends the answer. Empty lines keep idle connections open, and
+    /// are passed over.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         loop {
-            let unsearched = self.read.get(self.searched..).unwrap_or_default();
-            if let Some(end) = unsearched.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.read.drain(..=self.searched + end).collect();
-                self.searched = 0;
-                return document(&line).map(Some);
+            let rest = self.pending.get(self.taken..).unwrap_or_default();
+            if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line = rest.get(..end).unwrap_or_default().to_vec();
+                self.taken += end + 1;
+                if line.is_empty() {
+                    continue;
+                }
+                return Ok(Some(line));
             }
-            self.searched = self.read.len();
-            if self.read.len() > MAX_LINE {
-                return Err(Failure::refused("the hub answers with a line that has no end"));
+            self.pending.drain(..self.taken);
+            self.taken = 0;
+            if self.pending.len() > MAX_LINE {
+                return Err(Failure::refused("the hub sent a line that does not end"));
             }
-            match self.response.chunk().await {
-                Ok(Some(chunk)) => self.read.extend_from_slice(&chunk),
-                Ok(None) if self.read.is_empty() => return Ok(None),
-                Ok(None) | Err(_) => return Err(Failure::refused("the hub broke off its answer")),
+            match self.chunks.next().await {
+                Some(Ok(chunk)) => self.pending.extend_from_slice(&chunk),
+                Some(Err(error)) => return Err(Failure::refused(format!("the hub ended the stream: {error}"))),
+                None => return Ok(None),
             }
         }
     }
-}
-
-fn document(line: &[u8]) -> Result<Value, Failure> {
-    let document: Value =
-        serde_json::from_slice(line).map_err(|_| Failure::refused("the hub does not answer as a hub does"))?;
-    let Some(error) = document.get("error") else { return Ok(document) };
-    let field = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
-    Err(Failure::Refused { kind: field("kind"), message: field("message").unwrap_or_default(), hint: None })
 }

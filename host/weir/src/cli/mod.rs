@@ -15,6 +15,7 @@ mod create;
 mod delete;
 mod describe;
 mod device;
+mod documents;
 mod enable;
 pub(crate) mod failure;
 mod get;
@@ -35,6 +36,7 @@ mod status;
 mod subscribe;
 mod tail;
 mod test;
+mod trace;
 
 use std::{future::Future, process::ExitCode};
 
@@ -106,6 +108,8 @@ enum Command {
     Sub(subscribe::Args),
     /// Follow the messages that the hub accepts
     Tail(tail::Args),
+    /// Follow what becomes of messages: refused or accepted, what each rule finds in them, and what targets say
+    Trace(trace::Args),
     /// Run SQL over the messages that the hub holds, in its log and its lake
     Query(query::Args),
     /// Run a rule over past messages, and show what its targets would have got; nothing is sent
@@ -158,6 +162,7 @@ fn run(command: Command, target: &Target, out: Output) -> Result<(), Failure> {
         Command::Pub(args) => wait(publish::run(args, target, out)),
         Command::Sub(args) => wait(subscribe::run(args, target, out)),
         Command::Tail(args) => wait(tail::run(args, &target.hub()?, out)),
+        Command::Trace(args) => wait(trace::run(args, &target.hub()?, out)),
         Command::Query(args) => wait(query::run(args, &target.hub()?, out)),
         Command::Backtest(args) => wait(backtest::run(args, &target.hub()?, out)),
         Command::Backfill(args) => wait(backfill::run(args, &target.hub()?, out)),

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use serde_json::{Map, Value, json};
 
 use super::{
+    documents::Documents,
     failure::Failure,
     hub::Hub,
-    lines::Lines,
     output::{Format, Output, grid, plain, text},
     period::Period,
     progress::Bar,
@@ -28,7 +28,7 @@ pub(crate) async fn run(args: Args, hub: &Hub, out: Output) -> Result<(), Failur
     if out.format == Format::Arrow {
         return arrow(&request, hub).await;
     }
-    let mut lines = Lines::new(hub.post_stream(&["query"], &request, "application/x-ndjson").await?);
+    let mut lines = Documents::new(hub.post_stream(&["query"], &request, "application/x-ndjson").await?);
     let (mut columns, mut rows, mut scan) = (Vec::new(), Vec::new(), Value::Null);
     let mut count = 0;
     let mut bar = Some(Bar::new());
