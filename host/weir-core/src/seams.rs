@@ -1,4 +1,6 @@
 //! Where other crates plug in. Each seam is called once per batch or per connection, so `dyn` costs nothing.
+//!
+//! Length: one list of all seams, so that whoever plugs in finds them in one place.
 
 use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
