@@ -69,8 +69,10 @@ fn without_syncs_a_power_cut_loses_what_was_acknowledged() {
 
 fn survives(powerloss: Option<Powerloss>) {
     let kills: u64 = std::env::var("WEIR_KILLS").map_or(3, |text| text.parse().unwrap());
-    // Small segments, so that kills also meet a change of segment.
-    let mut hub = Hub::with(&["log.segment_bytes=1 MiB"], powerloss);
+    // Small segments, so that kills also meet a change of segment; and what can go to the lake, which is killed as well,
+    // is soon nowhere else.
+    let settings = ["log.segment_bytes=1 MiB", "log.retain_bytes=0", "lake.interval=100 ms"];
+    let mut hub = Hub::with(&settings, powerloss);
     let receiver = Receiver::start();
     hub.create_product();
     let ours = hub.create_device("ours");

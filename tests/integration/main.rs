@@ -17,6 +17,7 @@ mod gateways;
 mod interop;
 mod isolation;
 mod kills;
+mod lake;
 mod outage;
 mod policy;
 mod powerloss;

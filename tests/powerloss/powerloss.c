@@ -147,6 +147,12 @@ static uint64_t parent_inode(const char *path) {
     return stat(parent, &st) ? 0 : st.st_ino;
 }
 
+/* An entry is about to be made. Where there is no folder it will not be, and a later attempt is noted by itself. */
+static void note_created(const char *path) {
+    uint64_t parent = parent_inode(path);
+    if (parent) append((struct note){.kind = CREATED, .inode = parent}, path, NULL, NULL);
+}
+
 /* Notes what undoes a change to bytes [offset, offset + length) of a file whose state is `st`. */
 static void note_bytes(const char *readable, const struct stat *st, uint64_t offset, uint64_t length) {
     uint64_t size = (uint64_t)st->st_size, end = offset + length < size ? offset + length : size;
@@ -303,7 +309,7 @@ static int open_noted(int at, const char *path, int flags, mode_t mode) {
     struct stat st;
     int exists = !stat(full, &st);
     if (!exists && (flags & O_CREAT)) {
-        append((struct note){.kind = CREATED, .inode = parent_inode(full)}, full, NULL, NULL);
+        note_created(full);
     } else if (exists && (flags & O_TRUNC) && S_ISREG(st.st_mode)) {
         note_bytes(full, &st, 0, UINT64_MAX / 2);
     }
@@ -354,7 +360,7 @@ int mkdirat(int at, const char *path, mode_t mode) {
     if (!watched_path(at, path, full)) return (int)syscall(SYS_mkdirat, at, path, mode);
     pthread_mutex_lock(&lock);
     struct stat st;
-    if (lstat(full, &st)) append((struct note){.kind = CREATED, .inode = parent_inode(full)}, full, NULL, NULL);
+    if (lstat(full, &st)) note_created(full);
     int result = (int)syscall(SYS_mkdirat, at, path, mode);
     pthread_mutex_unlock(&lock);
     return result;
@@ -369,7 +375,7 @@ int linkat(int from_at, const char *from, int to_at, const char *to, int flags) 
     if (!watched_path(to_at, to, full)) return (int)syscall(SYS_linkat, from_at, from, to_at, to, flags);
     pthread_mutex_lock(&lock);
     struct stat st;
-    if (lstat(full, &st)) append((struct note){.kind = CREATED, .inode = parent_inode(full)}, full, NULL, NULL);
+    if (lstat(full, &st)) note_created(full);
     int result = (int)syscall(SYS_linkat, from_at, from, to_at, to, flags);
     pthread_mutex_unlock(&lock);
     return result;

@@ -50,7 +50,10 @@ pub use outbound::{Outbound, OutboundRow};
 pub use pace::{Bucket, Rate};
 pub use pipeline::{Parts, Running, StartError};
 pub use registration::{RegisterError, Registered, SignedRegistration};
-pub use rules::{ActionStatus, Applied, ApplyError, Change, ReplayError, RuleOptions, RuleRuntime, RuleStatus};
+pub use rules::{
+    ActionStatus, Applied, ApplyError, Backfill, BackfillCounts, BackfillError, BackfillProgress, Backfilled, Change,
+    ReplayError, RuleOptions, RuleRuntime, RuleStatus,
+};
 pub use services::{BroadcastError, CallAnswer, CallError};
 pub use session::{
     CloseReason, End, Session, SessionError, SessionEvent, SessionOptions, SessionStatus, SubscribeError, Will,

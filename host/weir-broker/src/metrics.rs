@@ -11,7 +11,10 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use weir_core::{ErrorKind, Protocol, Qos};
+use weir_core::{
+    ErrorKind, Protocol, Qos,
+    history::{LakeState, LakeStatus},
+};
 
 use crate::inbox::ledger::Dropped;
 
@@ -77,6 +80,13 @@ struct Inner {
     log_segments: Gauge<u64, AtomicU64>,
     log_records: Gauge<u64, AtomicU64>,
     log_syncs: Gauge<u64, AtomicU64>,
+    lake_bytes: Gauge<u64, AtomicU64>,
+    lake_files: Gauge<u64, AtomicU64>,
+    lake_rows: Gauge<u64, AtomicU64>,
+    lake_compacted: Gauge<u64, AtomicU64>,
+    lake_skipped: Gauge<u64, AtomicU64>,
+    lake_pending: Gauge<u64, AtomicU64>,
+    lake_failing: Gauge<u64, AtomicU64>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -115,6 +125,13 @@ impl Default for Metrics {
             log_segments: Gauge::default(),
             log_records: Gauge::default(),
             log_syncs: Gauge::default(),
+            lake_bytes: Gauge::default(),
+            lake_files: Gauge::default(),
+            lake_rows: Gauge::default(),
+            lake_compacted: Gauge::default(),
+            lake_skipped: Gauge::default(),
+            lake_pending: Gauge::default(),
+            lake_failing: Gauge::default(),
         };
         let metrics = Self(Arc::new(inner));
         metrics.register();
@@ -156,6 +173,17 @@ impl Metrics {
         r.register("log_segments", "Log segments", m.log_segments.clone());
         r.register("log_records", "Records appended since start", m.log_records.clone());
         r.register("log_syncs", "Syncs since start", m.log_syncs.clone());
+        r.register("lake_bytes", "Bytes of the lake's files", m.lake_bytes.clone());
+        r.register("lake_files", "Files of the lake", m.lake_files.clone());
+        r.register("lake_messages", "Messages in the lake", m.lake_rows.clone());
+        r.register("lake_compacted_messages", "Messages written to the lake since start", m.lake_compacted.clone());
+        r.register(
+            "lake_skipped_records",
+            "Records that the log dropped before they came to the lake",
+            m.lake_skipped.clone(),
+        );
+        r.register("lake_pending_bytes", "Bytes of log segments that wait to be compacted", m.lake_pending.clone());
+        r.register("lake_failing", "1 if the last attempt to write to the lake failed", m.lake_failing.clone());
         *m.registry.lock() = registry;
     }
 
@@ -170,6 +198,17 @@ impl Metrics {
         // Writing to a String cannot fail.
         let _written = encode(&mut text, &self.0.registry.lock());
         text
+    }
+
+    /// How the lake is, whenever somebody is about to look.
+    pub fn lake(&self, lake: &LakeStatus) {
+        self.0.lake_bytes.set(lake.bytes);
+        self.0.lake_files.set(lake.files);
+        self.0.lake_rows.set(lake.rows);
+        self.0.lake_compacted.set(lake.compacted_rows);
+        self.0.lake_skipped.set(lake.skipped);
+        self.0.lake_pending.set(lake.pending_bytes);
+        self.0.lake_failing.set(u64::from(lake.state == LakeState::Failing));
     }
 
     pub(crate) fn accepted(&self, protocol: Protocol, qos: Qos, bytes: usize) {

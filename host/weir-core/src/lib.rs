@@ -8,6 +8,7 @@
 pub mod certificate;
 pub mod envelope;
 pub mod error;
+pub mod history;
 pub mod ids;
 pub mod offset;
 pub mod path;

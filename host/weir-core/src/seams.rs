@@ -1,4 +1,6 @@
 //! Where other crates plug in. Each seam is called once per batch or per connection, so `dyn` costs nothing.
+//!
+//! Length: one list of all seams, so that whoever plugs in finds them in one place.
 
 use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -6,6 +8,7 @@ use arrow::array::{BinaryArray, RecordBatch, StringArray};
 
 use crate::{
     CertificateIdentity, Classify, DeviceId, ErrorKind, Offset, Principal, ProductId, RuleName,
+    history::{Backtest, BacktestReport, QueryRequest, QueryRun, Replay, ReplayRun},
     schema::Records,
     statement::{RuleDefinition, Statement},
     table::{TableScan, TableSchema},
@@ -244,6 +247,12 @@ pub trait Evaluator: Send + Sync {
 
     /// Evaluates one rule alone, for an action that lags. `None` if there is no such rule.
     fn evaluate_rule(&self, rule: &RuleName, records: &Records) -> Option<RuleEvaluation>;
+
+    /// What a rule reads beside its messages that is not as it was then: live tables, by name. With any, running it over
+    /// the past need not make the rows that it made.
+    fn reads_live(&self, _rule: &RuleName) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What one rule made of one batch. Rules whose source matched no row are not reported.
@@ -438,6 +447,9 @@ pub trait History: Send + Sync {
     /// Batches with the columns of [`crate::schema::RECORD_SCHEMA`], from offset `from` up to and without `to`.
     fn scan(&self, from: Offset, to: Offset) -> Box<dyn Iterator<Item = Result<RecordBatch, HistoryError>> + Send>;
 
+    /// Every record at this offset or after is still held.
+    fn oldest(&self) -> Offset;
+
     /// One past the last durable record.
     fn end(&self) -> Offset;
 }
@@ -470,10 +482,16 @@ pub trait TakeRows: Send + Sync {
     fn is_over(&self) -> bool;
 }
 
-/// Runs an ad-hoc query over a [`History`] and [`Table`]s.
+/// Runs ad-hoc queries and backtests over what the hub holds of the past, and over [`Table`]s.
 pub trait QueryEngine: Send + Sync {
-    /// Plans and runs `sql`; batches share one schema.
-    fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Vec<RecordBatch>, QueryError>>;
+    /// Plans a query and begins to run it.
+    fn query<'a>(&'a self, query: QueryRequest<'a>) -> BoxFuture<'a, Result<Box<dyn QueryRun>, QueryError>>;
+
+    /// Runs a rule over the past. Nothing is sent.
+    fn backtest(&self, backtest: Backtest) -> BoxFuture<'_, Result<BacktestReport, QueryError>>;
+
+    /// Begins to evaluate a rule over the past, for whoever sends its rows.
+    fn replay(&self, replay: Replay) -> BoxFuture<'_, Result<Box<dyn ReplayRun>, QueryError>>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -483,6 +501,9 @@ pub enum QueryError {
     /// Memory, rows or time: which, and the bound.
     #[error("{0}")]
     LimitExceeded(String),
+    /// The past cannot be read now, though it may be later.
+    #[error("{0}")]
+    Unavailable(String),
     #[error("query failed: {0}")]
     Failed(String),
 }
@@ -492,6 +513,7 @@ impl Classify for QueryError {
         match self {
             Self::Sql(_) => ErrorKind::Invalid,
             Self::LimitExceeded(_) => ErrorKind::TooLarge,
+            Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Failed(_) => ErrorKind::Internal,
         }
     }

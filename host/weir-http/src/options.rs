@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use serde::Serialize;
-use weir_core::{DeviceId, Fingerprint, ProductId, Serial, Timestamp, seams::QueryEngine};
+use weir_core::{DeviceId, Fingerprint, ProductId, Serial, Timestamp, history::LakeView, seams::QueryEngine};
 
 /// Where devices reach a listener.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -92,8 +92,10 @@ impl fmt::Debug for IssuedCertificate {
 
 #[derive(Clone)]
 pub struct HttpOptions {
-    /// Runs `/v1/query`.
+    /// Runs `/v1/query` and `/v1/backtests`.
     pub query: Arc<dyn QueryEngine>,
+    /// The lake, if there is one, for `/v1/status` and metrics.
+    pub lake: Option<Arc<dyn LakeView>>,
     /// Told to whoever connects a device.
     pub mqtt: Endpoint,
     /// The encrypted listener, if there is one.
@@ -138,10 +140,14 @@ pub struct HttpLimits {
     pub queries: usize,
     /// Rows of a query's result.
     pub query_rows: usize,
-    /// Bytes of a query's result as JSON.
+    /// Bytes of a query's result as one JSON document. Answers that stream have no such bound.
     pub query_bytes: usize,
     /// Time that a query may run.
     pub query_time: Duration,
+    /// Backtests that run at one time.
+    pub backtests: usize,
+    /// Time that a backtest may run.
+    pub backtest_time: Duration,
     /// How far behind the head of the log a reader of `/v1/tail` may fall before it is ended.
     pub tail_lag: Duration,
 }
@@ -155,9 +161,11 @@ impl Default for HttpLimits {
             body_time: Duration::from_secs(30),
             write_stall: Duration::from_secs(30),
             queries: 4,
-            query_rows: 100_000,
+            query_rows: 1_000_000,
             query_bytes: 64 * 1024 * 1024,
             query_time: Duration::from_secs(60),
+            backtests: 1,
+            backtest_time: Duration::from_secs(60 * 60),
             tail_lag: Duration::from_secs(30),
         }
     }

@@ -28,6 +28,9 @@ async fn health(State(hub): State<Hub>) -> Response {
 }
 
 async fn metrics(State(hub): State<Hub>) -> Response {
+    if let Some(lake) = &hub.options.lake {
+        hub.broker.metrics().lake(&lake.status());
+    }
     let text = hub.broker.metrics().encode(hub.broker.log());
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }

@@ -31,6 +31,8 @@ pub(crate) struct Hub {
     pub(crate) started_at: Timestamp,
     /// Places for running queries.
     pub(crate) queries: Arc<Semaphore>,
+    /// Places for running backtests.
+    pub(crate) backtests: Arc<Semaphore>,
 }
 
 impl Hub {
@@ -38,6 +40,7 @@ impl Hub {
         Self {
             started_at: broker.clock().now(),
             queries: Arc::new(Semaphore::new(options.limits.queries)),
+            backtests: Arc::new(Semaphore::new(options.limits.backtests)),
             options: Arc::new(options),
             broker,
             drain,

@@ -7,11 +7,12 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use datafusion::{
-    catalog::{TableProvider, streaming::StreamingTable},
+    catalog::TableProvider,
     common::tree_node::{Transformed, TreeNode},
     datasource::provider_as_source,
     error::DataFusionError,
     execution::{
+        SendableRecordBatchStream,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         memory_pool::GreedyMemoryPool,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
@@ -20,13 +21,23 @@ use datafusion::{
     prelude::{SessionConfig, SessionContext},
 };
 use futures::StreamExt;
-use weir_core::seams::{BoxFuture, Catalog, History, QueryEngine, QueryError, Table};
-use weir_rules::{
-    evaluate::InputReader,
-    plan::{Query, QueryColumn, QueryRead, plan_query},
+use tokio::{
+    runtime::Handle,
+    sync::mpsc,
+    time::{Instant, timeout_at},
 };
+use weir_core::{
+    history::{Backtest, BacktestReport, QueryRequest, QueryRun, Replay, ReplayRun},
+    seams::{BoxFuture, Catalog, History, HistoryError, QueryEngine, QueryError, Table},
+};
+use weir_rules::plan::{Query, QueryColumn, QueryRead, plan_query};
 
-use crate::{messages::Messages, tables::QueriedTable};
+use crate::{
+    archive::Archive,
+    messages::{QueriedMessages, WAITING_BATCHES},
+    read::Past,
+    tables::QueriedTable,
+};
 
 /// What one query may take.
 #[derive(Debug, Clone)]
@@ -48,9 +59,9 @@ impl Default for QueryOptions {
 /// Tells the declared schemas as they are when it is asked.
 type TellCatalog = Box<dyn Fn() -> BoxFuture<'static, Result<Catalog, QueryError>> + Send + Sync>;
 
-/// Runs queries over a [`History`] and tables.
+/// Runs queries and backtests over the log, the lake and tables.
 pub struct Lake {
-    history: Arc<dyn History>,
+    past: Past,
     tables: Vec<Arc<dyn Table>>,
     catalog: TellCatalog,
     options: QueryOptions,
@@ -63,45 +74,42 @@ impl fmt::Debug for Lake {
 }
 
 impl Lake {
-    /// `catalog` is asked once for each query.
+    /// `catalog` is asked once for each query. Without an archive the past is what the log still holds.
     pub fn new(
         history: Arc<dyn History>,
+        archive: Option<Archive>,
         tables: Vec<Arc<dyn Table>>,
         catalog: TellCatalog,
         options: QueryOptions,
     ) -> Self {
-        Self { history, tables, catalog, options }
+        Self { past: Past { log: history, archive }, tables, catalog, options }
     }
 
-    async fn run(&self, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
+    /// Plans a query and begins to run it.
+    async fn begin(&self, request: QueryRequest<'_>, deadline: Instant) -> Result<Running, QueryError> {
         let mut catalog = (self.catalog)().await?;
         catalog.tables.extend(self.tables.iter().map(|table| Arc::clone(table.schema())));
-        let query = plan_query(sql, &catalog)?;
+        let query = plan_query(request.sql, &catalog)?;
         self.settle(&query).await?;
-        let plan = self.with_sources(&query).map_err(|error| self.failure(&error))?;
+        if query.sources.iter().any(|source| matches!(source.read, QueryRead::Messages { .. })) {
+            self.check()?;
+        }
+        let failure = |error: DataFusionError| failure(&error, &self.options);
+        let plan = self.with_sources(&query, request).map_err(failure)?;
         let context = SessionContext::new_with_config_rt(
             // One partition: rows keep the order of the log where nothing sorts them.
             SessionConfig::new().with_target_partitions(1),
-            Arc::new(self.runtime().map_err(|error| self.failure(&error))?),
+            Arc::new(self.runtime().map_err(failure)?),
         );
-        let frame = context.execute_logical_plan(plan).await.map_err(|error| self.failure(&error))?;
-        let mut stream = frame.execute_stream().await.map_err(|error| self.failure(&error))?;
+        let frame = context.execute_logical_plan(plan).await.map_err(failure)?;
+        let stream = frame.execute_stream().await.map_err(failure)?;
         let schema = result_schema(&stream.schema(), &query.columns);
-        let (mut batches, mut rows) = (Vec::new(), 0);
-        while let Some(batch) = stream.next().await {
-            let batch = batch.map_err(|error| self.failure(&error))?;
-            rows += batch.num_rows();
-            if rows > self.options.rows {
-                let limit = self.options.rows;
-                return Err(QueryError::LimitExceeded(format!("the result has more than {limit} rows: add LIMIT")));
-            }
-            batches.push(named(&batch, &schema).map_err(|error| self.failure(&error.into()))?);
-        }
-        if batches.is_empty() {
-            // A result without rows still has columns.
-            batches.push(RecordBatch::new_empty(schema));
-        }
-        Ok(batches)
+        Ok(Running { batches: Some(executed(stream)), schema, rows: 0, deadline, options: self.options.clone() })
+    }
+
+    /// That the past can be read.
+    fn check(&self) -> Result<(), QueryError> {
+        self.past.check().map_err(|error| QueryError::Unavailable(error.to_string()))
     }
 
     /// Tables that the query reads have what was answered before.
@@ -120,13 +128,13 @@ impl Lake {
     }
 
     /// The plan, its sources replaced by what they stand for.
-    fn with_sources(&self, query: &Query) -> Result<LogicalPlan, DataFusionError> {
+    fn with_sources(&self, query: &Query, request: QueryRequest<'_>) -> Result<LogicalPlan, DataFusionError> {
         let provide = |node: LogicalPlan| {
             let LogicalPlan::TableScan(scan) = node else { return Ok(Transformed::no(node)) };
             let name = scan.table_name.table();
             let source = query.sources.iter().find(|source| source.name == name);
             let missing = || DataFusionError::Plan(format!("there is no source {name}"));
-            let provider = self.provider(&source.ok_or_else(missing)?.read, scan.source.schema())?;
+            let provider = self.provider(&source.ok_or_else(missing)?.read, scan.source.schema(), request)?;
             let scan = TableScan { source: provider_as_source(provider), ..scan };
             Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
         };
@@ -134,17 +142,21 @@ impl Lake {
     }
 
     /// `schema`: a column for each input.
-    fn provider(&self, read: &QueryRead, schema: SchemaRef) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+    fn provider(
+        &self,
+        read: &QueryRead,
+        schema: SchemaRef,
+        request: QueryRequest<'_>,
+    ) -> Result<Arc<dyn TableProvider>, DataFusionError> {
         match read {
-            QueryRead::Messages { filter, inputs } => {
-                let messages = Messages {
-                    history: Arc::clone(&self.history),
-                    source: filter.clone(),
-                    inputs: InputReader::new(inputs),
-                    schema: Arc::clone(&schema),
-                };
-                Ok(Arc::new(StreamingTable::try_new(schema, vec![Arc::new(messages)])?))
-            }
+            QueryRead::Messages { filter, inputs } => Ok(Arc::new(QueriedMessages {
+                past: self.past.clone(),
+                source: filter.clone(),
+                time: request.time,
+                inputs: inputs.clone(),
+                schema,
+                progress: Arc::clone(request.progress),
+            })),
             QueryRead::Table { table, inputs } => {
                 let missing = || DataFusionError::Plan(format!("there is no table {table}"));
                 let table = Arc::clone(self.table(table).ok_or_else(missing)?);
@@ -159,29 +171,116 @@ impl Lake {
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build()
     }
-
-    fn failure(&self, error: &DataFusionError) -> QueryError {
-        match error.find_root() {
-            DataFusionError::ResourcesExhausted(_) => {
-                let limit = self.options.memory >> 20;
-                let help = "select fewer messages, or group by fewer values";
-                QueryError::LimitExceeded(format!("the query needs more than {limit} MiB of memory: {help}"))
-            }
-            error => QueryError::Failed(error.strip_backtrace()),
-        }
-    }
 }
 
 impl QueryEngine for Lake {
-    fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Vec<RecordBatch>, QueryError>> {
+    fn query<'a>(&'a self, request: QueryRequest<'a>) -> BoxFuture<'a, Result<Box<dyn QueryRun>, QueryError>> {
         Box::pin(async move {
-            let bounded = tokio::time::timeout(self.options.time, self.run(sql)).await;
-            bounded.unwrap_or_else(|_| {
-                let limit = self.options.time.as_secs();
-                let help = "narrow its WHERE or its topic filter";
-                Err(QueryError::LimitExceeded(format!("the query took longer than {limit} s: {help}")))
-            })
+            let deadline = Instant::now() + self.options.time;
+            let begun = timeout_at(deadline, self.begin(request, deadline)).await;
+            let running = begun.unwrap_or_else(|_| Err(too_long(&self.options)))?;
+            Ok(Box::new(running) as Box<dyn QueryRun>)
         })
+    }
+
+    fn backtest(&self, backtest: Backtest) -> BoxFuture<'_, Result<BacktestReport, QueryError>> {
+        Box::pin(async move {
+            self.check()?;
+            let catalog = (self.catalog)().await?;
+            crate::backtest::run(&self.past, catalog, backtest).await
+        })
+    }
+
+    fn replay(&self, replay: Replay) -> BoxFuture<'_, Result<Box<dyn ReplayRun>, QueryError>> {
+        Box::pin(async move {
+            self.check()?;
+            let catalog = (self.catalog)().await?;
+            crate::backtest::replay(&self.past, &catalog, replay)
+        })
+    }
+}
+
+/// A query that runs.
+struct Running {
+    /// `None` after its end or an error.
+    batches: Option<mpsc::Receiver<Result<RecordBatch, DataFusionError>>>,
+    schema: SchemaRef,
+    /// Those of the result so far.
+    rows: usize,
+    deadline: Instant,
+    options: QueryOptions,
+}
+
+impl Running {
+    async fn next_batch(&mut self) -> Result<Option<RecordBatch>, QueryError> {
+        let Some(batches) = &mut self.batches else { return Ok(None) };
+        let next = timeout_at(self.deadline, batches.recv()).await.map_err(|_| too_long(&self.options))?;
+        let Some(batch) = next.transpose().map_err(|error| failure(&error, &self.options))? else { return Ok(None) };
+        self.rows += batch.num_rows();
+        if self.rows > self.options.rows {
+            let limit = self.options.rows;
+            return Err(QueryError::LimitExceeded(format!("the result has more than {limit} rows: add LIMIT")));
+        }
+        named(&batch, &self.schema).map(Some).map_err(|error| failure(&error.into(), &self.options))
+    }
+}
+
+impl QueryRun for Running {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<RecordBatch, QueryError>>> {
+        Box::pin(async move {
+            let next = self.next_batch().await.transpose();
+            if !matches!(next, Some(Ok(_))) {
+                // What it was doing ends with it.
+                self.batches = None;
+            }
+            next
+        })
+    }
+}
+
+/// Runs a plan on a thread of its own: sorting, grouping and joining take longer than devices should wait for one of the
+/// runtime's. It ends soon after the receiver is dropped.
+fn executed(mut stream: SendableRecordBatchStream) -> mpsc::Receiver<Result<RecordBatch, DataFusionError>> {
+    let (batches, receiver) = mpsc::channel(WAITING_BATCHES);
+    let handle = Handle::current();
+    tokio::task::spawn_blocking(move || {
+        handle.block_on(async move {
+            loop {
+                let next = tokio::select! {
+                    biased;
+                    () = batches.closed() => return,
+                    next = stream.next() => next,
+                };
+                let Some(batch) = next else { return };
+                let failed = batch.is_err();
+                if batches.send(batch).await.is_err() || failed {
+                    return;
+                }
+            }
+        });
+    });
+    receiver
+}
+
+fn too_long(options: &QueryOptions) -> QueryError {
+    let limit = options.time.as_secs();
+    let help = "narrow its WHERE or its topic filter";
+    QueryError::LimitExceeded(format!("the query took longer than {limit} s: {help}"))
+}
+
+fn failure(error: &DataFusionError, options: &QueryOptions) -> QueryError {
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(_) => {
+            let limit = options.memory >> 20;
+            let help = "select fewer messages, or group by fewer values";
+            QueryError::LimitExceeded(format!("the query needs more than {limit} MiB of memory: {help}"))
+        }
+        DataFusionError::External(error) if error.is::<HistoryError>() => QueryError::Unavailable(error.to_string()),
+        error => QueryError::Failed(error.strip_backtrace()),
     }
 }
 

@@ -1,4 +1,6 @@
-//! The messages that a query scans: the inputs of its plan, read from the messages of its topic filter.
+//! The messages that a query scans, as DataFusion sees them: a table with the inputs of the plan as columns, read from the
+//! messages of its topic filter. What a condition says of envelopes keeps files and row groups from being read;
+//! DataFusion looks at every row again.
 
 use std::{fmt, sync::Arc};
 
@@ -6,32 +8,130 @@ use arrow::{
     array::{RecordBatch, RecordBatchOptions},
     datatypes::SchemaRef,
 };
+use async_trait::async_trait;
 use datafusion::{
+    catalog::{Session, TableProvider},
     error::DataFusionError,
     execution::TaskContext,
-    physical_plan::{SendableRecordBatchStream, stream::RecordBatchReceiverStreamBuilder, streaming::PartitionStream},
+    logical_expr::{Expr, TableProviderFilterPushDown, TableType},
+    physical_plan::{
+        ExecutionPlan, SendableRecordBatchStream,
+        stream::RecordBatchReceiverStreamBuilder,
+        streaming::{PartitionStream, StreamingTableExec},
+    },
 };
-use weir_core::{Offset, TopicFilter, schema::Records, seams::History};
-use weir_rules::evaluate::InputReader;
+use weir_core::{
+    Offset, TopicFilter,
+    history::{ScanProgress, TimeRange},
+    schema::Records,
+};
+use weir_rules::{evaluate::InputReader, program::Input};
+
+use crate::{
+    condition::envelope::Envelopes,
+    read::{Columns, Past, Reading, Wanted},
+};
 
 /// Batches that may wait between reading and execution.
 pub(crate) const WAITING_BATCHES: usize = 4;
 
-/// Messages as a stream of batches with one column for each input.
-pub(crate) struct Messages {
-    pub(crate) history: Arc<dyn History>,
+/// Messages with the inputs that one query has of them.
+pub(crate) struct QueriedMessages {
+    pub(crate) past: Past,
     pub(crate) source: TopicFilter,
-    pub(crate) inputs: InputReader,
+    pub(crate) time: TimeRange,
+    pub(crate) inputs: Vec<Input>,
+    /// A column for each input.
     pub(crate) schema: SchemaRef,
+    pub(crate) progress: Arc<ScanProgress>,
 }
 
-impl fmt::Debug for Messages {
+impl fmt::Debug for QueriedMessages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Messages").field("source", &self.source).finish_non_exhaustive()
+        f.debug_struct("QueriedMessages").field("source", &self.source).finish_non_exhaustive()
     }
 }
 
-impl PartitionStream for Messages {
+impl QueriedMessages {
+    fn envelopes(&self) -> Envelopes<'_> {
+        Envelopes { inputs: &self.inputs, schema: &self.schema }
+    }
+}
+
+#[async_trait]
+impl TableProvider for QueriedMessages {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>, DataFusionError> {
+        let mut nothing = Wanted::of(Some(self.source.clone()), false);
+        let support = |filter: &&Expr| match self.envelopes().narrow(filter, &mut nothing) {
+            true => TableProviderFilterPushDown::Inexact,
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(support).collect())
+    }
+
+    async fn scan(
+        &self,
+        _session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        let mut wanted = Wanted::of(Some(self.source.clone()), false);
+        for filter in filters {
+            self.envelopes().narrow(filter, &mut wanted);
+        }
+        let (inputs, schema) = match projection {
+            None => (self.inputs.clone(), Arc::clone(&self.schema)),
+            Some(projection) => {
+                let inputs = projection.iter().filter_map(|place| self.inputs.get(*place).cloned()).collect();
+                (inputs, Arc::new(self.schema.project(projection)?))
+            }
+        };
+        let reading = Reading {
+            from: Offset::ZERO,
+            time: self.time,
+            wanted,
+            columns: Columns::of(&inputs),
+            progress: Arc::clone(&self.progress),
+        };
+        let scan = MessageScan {
+            past: self.past.clone(),
+            reading,
+            source: self.source.clone(),
+            inputs: InputReader::new(&inputs),
+            schema: Arc::clone(&schema),
+        };
+        Ok(Arc::new(StreamingTableExec::try_new(schema, vec![Arc::new(scan)], None, None, false, limit)?))
+    }
+}
+
+/// Messages as a stream of batches with one column for each input.
+struct MessageScan {
+    past: Past,
+    reading: Reading,
+    source: TopicFilter,
+    inputs: InputReader,
+    schema: SchemaRef,
+}
+
+impl fmt::Debug for MessageScan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessageScan").field("reading", &self.reading).finish_non_exhaustive()
+    }
+}
+
+impl PartitionStream for MessageScan {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -39,12 +139,11 @@ impl PartitionStream for Messages {
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let mut stream = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), WAITING_BATCHES);
         let batches = stream.tx();
-        // What is durable now: a query does not chase messages that arrive while it runs.
-        let end = self.history.end();
-        let records = self.history.scan(Offset::ZERO, end);
-        let (source, inputs, schema) = (self.source.clone(), self.inputs.clone(), Arc::clone(&self.schema));
+        let mut records = self.past.read(self.reading.clone());
+        let source = self.source.clone();
+        let (inputs, schema) = (self.inputs.clone(), Arc::clone(&self.schema));
         stream.spawn_blocking(move || {
-            for records in records {
+            while let Some(records) = records.blocking_recv() {
                 // Nobody receives any more when the query is over, or was given up. Batches without a match send
                 // nothing, and must not be read for ever.
                 if batches.is_closed() {

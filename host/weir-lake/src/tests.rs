@@ -1,3 +1,5 @@
+mod agreement;
+mod lake;
 mod tables;
 
 use std::{sync::Arc, time::Duration};
@@ -5,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 use arrow::{array::RecordBatch, util::pretty::pretty_format_batches};
 use weir_core::{
     Envelope, Offset, Protocol, Qos, Timestamp,
+    history::{QueryRequest, ScanCounts, ScanProgress, TimeRange},
     schema::Records,
     seams::{Catalog, History, HistoryError, Language, QueryEngine, QueryError},
     statement::Statement,
@@ -42,12 +45,28 @@ fn lake(log: &Log, options: QueryOptions) -> Lake {
 }
 
 fn over(history: impl History + 'static, options: QueryOptions) -> Lake {
-    Lake::new(Arc::new(history), Vec::new(), Box::new(|| Box::pin(async { Ok(Catalog::default()) })), options)
+    Lake::new(Arc::new(history), None, Vec::new(), Box::new(|| Box::pin(async { Ok(Catalog::default()) })), options)
+}
+
+/// A query's result, whole.
+async fn rows(lake: &Lake, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
+    scanned(lake, sql, TimeRange::ALL).await.map(|(batches, _)| batches)
+}
+
+/// As [`rows`], of messages of a time, with what was read for it.
+async fn scanned(lake: &Lake, sql: &str, time: TimeRange) -> Result<(Vec<RecordBatch>, ScanCounts), QueryError> {
+    let progress = Arc::new(ScanProgress::default());
+    let mut run = lake.query(QueryRequest { sql, time, progress: &progress }).await?;
+    let mut batches = vec![RecordBatch::new_empty(run.schema())];
+    while let Some(batch) = run.next().await {
+        batches.push(batch?);
+    }
+    Ok((batches, progress.counts()))
 }
 
 async fn check(sql: &str, expected: &str) {
     let log = log(&MESSAGES).await;
-    let batches = lake(&log, QueryOptions::default()).query(sql).await.unwrap();
+    let batches = rows(&lake(&log, QueryOptions::default()), sql).await.unwrap();
     assert_eq!(cells(&batches), expected, "{sql}");
 }
 
@@ -89,6 +108,10 @@ impl History for Endless {
         Box::new(std::iter::repeat(self.0.clone()).map(Ok))
     }
 
+    fn oldest(&self) -> Offset {
+        Offset::ZERO
+    }
+
     fn end(&self) -> Offset {
         Offset::ZERO
     }
@@ -98,17 +121,17 @@ impl History for Endless {
 async fn a_bound_that_is_reached_is_named() {
     let log = log(&MESSAGES).await;
     let few = lake(&log, QueryOptions { rows: 2, ..QueryOptions::default() });
-    let error = few.query("SELECT temp FROM '#'").await.unwrap_err();
+    let error = rows(&few, "SELECT temp FROM '#'").await.unwrap_err();
     assert_eq!(error, QueryError::LimitExceeded("the result has more than 2 rows: add LIMIT".to_owned()));
     let endless = Endless(log.scan(Offset::ZERO, log.end()).next().unwrap().unwrap());
     let options = QueryOptions { time: Duration::from_millis(50), ..QueryOptions::default() };
     let hurried = over(endless, options);
-    let error = hurried.query("SELECT count(*) AS n FROM '#'").await.unwrap_err();
+    let error = rows(&hurried, "SELECT count(*) AS n FROM '#'").await.unwrap_err();
     assert!(error.to_string().starts_with("the query took longer than"), "{error}");
     // Where nothing matches, reading ends with the query too: the runtime would wait for its thread.
-    let error = hurried.query("SELECT count(*) AS n FROM 'nothing/here'").await.unwrap_err();
+    let error = rows(&hurried, "SELECT count(*) AS n FROM 'nothing/here'").await.unwrap_err();
     assert!(error.to_string().starts_with("the query took longer than"), "{error}");
-    let error = few.query("SELECT temp FORM '#'").await.unwrap_err();
+    let error = rows(&few, "SELECT temp FORM '#'").await.unwrap_err();
     assert!(matches!(error, QueryError::Sql(_)), "{error}");
 }
 
@@ -118,7 +141,7 @@ async fn a_query_agrees_with_a_rule() {
     let select =
         "SELECT msg.device AS d, temp * 2 AS twice, upper(color) AS c FROM 'A1B2C3D4E5/+/event' WHERE temp > 25";
     let log = log(&MESSAGES).await;
-    let batches = lake(&log, QueryOptions::default()).query(select).await.unwrap();
+    let batches = rows(&lake(&log, QueryOptions::default()), select).await.unwrap();
     let mut queried = Vec::new();
     for batch in &batches {
         for row in 0..batch.num_rows() {

@@ -18,6 +18,10 @@ impl History for Log {
         Box::new(Scan { shared, position, to, cursor: None, fetched: VecDeque::new() })
     }
 
+    fn oldest(&self) -> Offset {
+        Self::oldest(self)
+    }
+
     fn end(&self) -> Offset {
         self.shared().durable.get().offset
     }

@@ -174,6 +174,24 @@ impl Log {
         self.shared().retain(Some(pins))
     }
 
+    /// One past the last record of the sealed segments: what comes before is durable and does not change any more.
+    pub fn sealed(&self) -> Offset {
+        let segments = self.shared().segments.lock();
+        segments.sealed().last().map_or_else(|| segments.oldest(), |sealed| sealed.end)
+    }
+
+    /// Bytes of the sealed segments with records at or after `offset`.
+    pub fn sealed_bytes(&self, offset: Offset) -> u64 {
+        let segments = self.shared().segments.lock();
+        segments.sealed().filter(|sealed| sealed.end > offset).map(|sealed| sealed.bytes).sum()
+    }
+
+    /// Tells that an archive has copied what lies below `offset`. From the first call on, retention keeps what the archive
+    /// still has to copy as it does for actions: until `max_bytes` is reached.
+    pub fn archived(&self, offset: Offset) {
+        self.shared().archived(offset);
+    }
+
     /// What lies below would be dropped now, as far as size, age and actions are concerned, if delivery did not need it.
     pub fn droppable(&self) -> Offset {
         self.shared().droppable()

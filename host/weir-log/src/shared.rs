@@ -25,6 +25,9 @@ use crate::{
     watermark::{Stop, Watermark},
 };
 
+/// No archive copies the log.
+const NO_ARCHIVE: u64 = u64::MAX;
+
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) storage: Arc<dyn Storage>,
@@ -48,6 +51,8 @@ pub(crate) struct Shared {
     bytes: AtomicU64,
     /// The pins told last. Held while segments are dropped, so that they go oldest first.
     pins: Mutex<Pins>,
+    /// What an archive has copied of the log, if one copies it: [`Shared::archived`]. All ones: none does.
+    archived: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -109,6 +114,7 @@ impl Shared {
             bytes: AtomicU64::new(segments.bytes()),
             segments: Mutex::new(segments),
             pins: Mutex::default(),
+            archived: AtomicU64::new(NO_ARCHIVE),
             options,
         }
     }
@@ -179,7 +185,7 @@ impl Shared {
     pub(crate) fn retain(&self, pins: Option<Pins>) -> io::Result<()> {
         let mut known = self.pins.lock();
         *known = pins.unwrap_or(*known);
-        let retention = Retention { options: &self.options, pins: *known, now: self.clock.now() };
+        let retention = Retention { options: &self.options, pins: self.with_archive(*known), now: self.clock.now() };
         if self.segments.lock().growing().is_some_and(|segment| self.is_old(segment)) {
             self.state.lock().seal = true;
             self.wake.notify_one();
@@ -210,7 +216,7 @@ impl Shared {
 
     /// One past the last record of the segments that only `pins.floor` may keep.
     pub(crate) fn droppable(&self) -> Offset {
-        let pins = Pins { floor: Offset(u64::MAX), ..*self.pins.lock() };
+        let pins = Pins { floor: Offset(u64::MAX), ..self.with_archive(*self.pins.lock()) };
         let retention = Retention { options: &self.options, pins, now: self.clock.now() };
         let segments = self.segments.lock();
         let (mut total, mut end) = (segments.bytes(), segments.oldest());
@@ -222,6 +228,19 @@ impl Shared {
             end = sealed.end;
         }
         end
+    }
+
+    /// Takes note that an archive has copied what lies below `offset`.
+    pub(crate) fn archived(&self, offset: Offset) {
+        self.archived.store(offset.0, Ordering::Relaxed);
+    }
+
+    /// An archive reads the log as an action does: it keeps what it still has to copy, until the disk is full.
+    fn with_archive(&self, pins: Pins) -> Pins {
+        match self.archived.load(Ordering::Relaxed) {
+            NO_ARCHIVE => pins,
+            archived => Pins { actions: pins.actions.into_iter().chain([Offset(archived)]).min(), ..pins },
+        }
     }
 
     /// Whether a segment is to be sealed because of its age, so that its records can be dropped when they are old.

@@ -69,6 +69,34 @@ impl DataFolder {
         self.0.join("tls")
     }
 
+    /// The lake, where no other place is named.
+    pub(crate) fn lake(&self) -> PathBuf {
+        self.0.join("lake")
+    }
+
+    /// Files of the lake while they are made.
+    pub(crate) fn lake_scratch(&self) -> PathBuf {
+        self.0.join("lake.new")
+    }
+
+    /// What this hub is called in its lake: made once, so that no two write to one lake.
+    pub(crate) fn lake_owner(&self) -> Result<String, DataError> {
+        let path = self.0.join("lake.id");
+        match fs::read_to_string(&path) {
+            Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(self.failed("read", path, source)),
+            _ => {}
+        }
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| self.failed("make", path.clone(), io::Error::other(error)))?;
+        let owner: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.replace(&path, owner.as_bytes())?;
+        // A lake of a name that a power cut took could not be read any more.
+        let synced = fs::File::open(&self.0).and_then(|folder| folder.sync_all());
+        synced.map_err(|source| self.failed("sync", path, source))?;
+        Ok(owner)
+    }
+
     pub(crate) fn admin_key_file(&self) -> PathBuf {
         self.0.join("admin.key")
     }

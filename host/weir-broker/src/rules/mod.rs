@@ -1,14 +1,16 @@
 //! Rules at work: from durable frames to settled effects.
 //!
 //! [`head`] evaluates, [`worker`] delivers, [`account`] keeps the books, [`table`] holds the rules in force; [`apply`]
-//! checks and stores changes, and [`install`] puts them in force.
+//! checks and stores changes, and [`install`] puts them in force; [`backfill`] sends what a rule makes of the past.
 
 mod account;
 mod action;
 mod apply;
+mod backfill;
 mod head;
 mod install;
 mod publisher;
+mod rows;
 mod table;
 mod worker;
 
@@ -23,13 +25,16 @@ use weir_log::Clock;
 use weir_store::{DeadLetterKind, SinkRow, Store, StoreError};
 
 use self::action::Action;
-pub use self::apply::{Applied, Change};
 pub(crate) use self::{
     action::Shared,
     head::{Floors, Head},
     install::stored_sources,
     publisher::LogPublisher,
     table::{LiveRule, Table},
+};
+pub use self::{
+    apply::{Applied, Change},
+    backfill::{Backfill, BackfillCounts, BackfillError, BackfillProgress, Backfilled},
 };
 use crate::{Drain, trace::Happenings};
 
@@ -203,6 +208,21 @@ impl RuleRuntime {
 
     pub fn statuses(&self) -> Vec<RuleStatus> {
         self.shared.table.load().rules.values().map(|rule| self.describe(rule)).collect()
+    }
+
+    /// A rule as it is in force, or was when it was disabled.
+    pub fn definition_of(&self, rule: &RuleName) -> Option<RuleDefinition> {
+        self.shared.table.load().rules.get(rule).map(|rule| rule.definition.clone())
+    }
+
+    /// The rules that a script would make. Nothing is changed.
+    pub fn read(&self, script: &str) -> Result<Vec<RuleDefinition>, ApplyError> {
+        let statements = self.language.parse(script)?.into_iter();
+        let rules = statements.filter_map(|statement| match statement {
+            Statement::CreateRule(rule) => Some(rule),
+            _ => None,
+        });
+        Ok(rules.collect())
     }
 
     /// All rules, disabled ones too.

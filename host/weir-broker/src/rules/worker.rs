@@ -6,12 +6,11 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_core::{
     Offset,
-    seams::{Delivery, IdempotenceKey, Outcome},
+    seams::{Delivery, Outcome},
 };
 use weir_log::{ReadError, Reader};
 use weir_store::{DeadLetterKind, NewDeadLetter};
@@ -19,6 +18,7 @@ use weir_store::{DeadLetterKind, NewDeadLetter};
 use super::{
     account::{Settled, Work},
     action::{Action, By, Shared},
+    rows::{Made, made},
 };
 use crate::trace::{self, Became, Happening};
 
@@ -117,7 +117,7 @@ impl Worker {
         let Work { frame, rows, reasons } = work;
         let records = &frame.records;
         let now = self.shared.clock.now().0;
-        for (index, (source, row)) in rows.source.iter().zip(rows.row.iter()).enumerate() {
+        for (index, source) in rows.source.iter().enumerate() {
             let source = *source as usize;
             let accepted_at = records.accepted_at.value(source);
             if weir_core::schema::optional(&records.expiry, source)
@@ -126,30 +126,8 @@ impl Worker {
                 self.action.account.lock().settle(frame.next, Settled::Expired);
                 continue;
             }
-            let mut invalid = None;
-            let mut arguments = Vec::with_capacity(rows.arguments.len());
-            for (setting, values) in &rows.arguments {
-                match weir_core::schema::optional_text(values, index) {
-                    Some(value) => arguments.push((setting.clone(), value.to_owned())),
-                    None => invalid = Some(format!("setting {setting} has no usable value for this row")),
-                }
-            }
-            let delivery = Delivery {
-                key: IdempotenceKey {
-                    offset: Offset(records.offset.value(source)),
-                    rule: self.action.rule.clone(),
-                    row: *row,
-                },
-                topic: records.topic.value(source).to_owned(),
-                product: weir_core::schema::optional_text(&records.product, source).map(str::to_owned),
-                device: weir_core::schema::optional_text(&records.device, source).map(str::to_owned),
-                accepted_at,
-                qos: records.qos.value(source),
-                hop: records.hop.value(source),
-                payload: Bytes::copy_from_slice(rows.payload.value(index)),
-                arguments,
-                failure: reasons.get(index).cloned(),
-            };
+            let Some(Made { mut delivery, invalid }) = made(&self.action.rule, records, &rows, index) else { continue };
+            delivery.failure = reasons.get(index).cloned();
             self.ready.push_back(Item { frame: frame.next, delivery, rejections: 0, invalid });
         }
     }

@@ -176,7 +176,8 @@ async fn a_query_answers_rows_within_its_bounds() {
     let hub = TestHub::with(limits).await;
     let query = |sql: &str| json!({ "sql": sql }).to_string();
     let answer = hub.get_json("POST", "/v1/query", query("rows 2")).await;
-    assert_eq!(answer, json!({ "columns": [{ "name": "n", "type": "integer" }], "rows": [[0], [1]] }));
+    assert_eq!(answer["columns"], json!([{ "name": "n", "type": "integer" }]));
+    assert_eq!((&answer["rows"], &answer["scan"]["rows_read"]), (&json!([[0], [1]]), &json!(2)));
 
     let many = hub.ask("POST", "/v1/query", query("rows 4")).await;
     assert_eq!(many.status, StatusCode::PAYLOAD_TOO_LARGE);
@@ -186,6 +187,57 @@ async fn a_query_answers_rows_within_its_bounds() {
     assert!(slow.error().1.contains("ran longer"), "{:?}", slow.error());
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(hub.ask("POST", "/v1/query", query("rows 1")).await.status, StatusCode::OK);
+    hub.end().await;
+}
+
+#[tokio::test]
+async fn a_query_streams_in_the_form_that_is_asked_for() {
+    let hub = TestHub::with(HttpLimits { query_rows: 3, queries: 1, ..HttpLimits::default() }).await;
+    let body = |sql: &str| json!({ "sql": sql, "from": 0, "to": 9 }).to_string();
+    let lines = |answer: super::hub::Answer| {
+        let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    };
+    let answer = hub.accept("/v1/query", "application/x-ndjson", body("rows 2")).await;
+    assert_eq!(answer.headers["content-type"], "application/x-ndjson");
+    let answer = lines(answer);
+    assert_eq!(answer[0], json!({ "columns": [{ "name": "n", "type": "integer" }] }));
+    assert_eq!(answer[1], json!({ "rows": [[0], [1]] }));
+    assert_eq!((answer[2]["scan"]["rows_read"].as_u64(), answer.len()), (Some(2), 3));
+    // What goes wrong on the way comes last.
+    let answer = lines(hub.accept("/v1/query", "application/x-ndjson", body("rows 4")).await);
+    assert_eq!(answer[1]["error"]["kind"], "too_large");
+    // What goes wrong before is answered as ever.
+    let refused = hub.accept("/v1/query", "application/x-ndjson", body("bad")).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+
+    let answer = hub.accept("/v1/query", "application/vnd.apache.arrow.stream", body("rows 3")).await;
+    let read = arrow::ipc::reader::StreamReader::try_new(&answer.body[..], None).unwrap();
+    assert_eq!(read.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 3);
+    hub.end().await;
+}
+
+#[tokio::test]
+async fn a_backtest_takes_a_rule_of_the_hub_or_of_a_script() {
+    let hub = TestHub::start().await;
+    let ask = async |body: Value| hub.ask("POST", "/v1/backtests", body.to_string()).await;
+    let report = ask(json!({ "rule": "overheat", "compare": true })).await.json();
+    assert_eq!((&report["matched"], &report["comparison"]["same"]), (&json!(1), &json!(1)));
+    assert_eq!(ask(json!({ "script": "rule new taking" })).await.json()["comparison"], Value::Null);
+    let two = "rule one taking\nrule two taking";
+    assert_eq!(ask(json!({ "script": two, "rule": "two" })).await.status, StatusCode::OK);
+    for (body, expected) in [
+        (json!({}), "say which rule: its text as \"script\", or its name as \"rule\""),
+        (json!({ "script": two }), "the script makes 2 rules; say which: one, two"),
+        (json!({ "script": two, "rule": "three" }), "the script makes no rule three"),
+        (json!({ "script": "sink x" }), "the script makes no rule: write CREATE RULE … AS SELECT …"),
+        (json!({ "rule": "none" }), "there is no rule \"none\""),
+        (json!({ "script": "rule new taking", "compare": true }), "there is no rule \"new\""),
+    ] {
+        assert_eq!(ask(body).await.error().1, expected);
+    }
+    let answer = hub.accept("/v1/backtests", "application/x-ndjson", json!({ "rule": "overheat" }).to_string()).await;
+    assert_eq!(answer.json()["report"]["matched"], 1);
     hub.end().await;
 }
 

@@ -113,6 +113,8 @@ const CASES: &[Case] = &[
     managed("DELETE", "/v1/deadletters/{id}", "", 204),
     managed("POST", "/v1/deadletters/replay", r#"{"ids":[1]}"#, 200),
     managed("POST", "/v1/query", r#"{"sql":"rows 2"}"#, 200),
+    managed("POST", "/v1/backfills", r#"{"rule":"overheat","name":"x"}"#, 200),
+    managed("POST", "/v1/backtests", r#"{"rule":"overheat","compare":true}"#, 200),
     // Applications may do these, but not with these topics and this filter.
     managed("GET", SHADOW, "", 200),
     managed("PATCH", SHADOW, r#"{"state":{"desired":{"fw":"1.2"}}}"#, 200),

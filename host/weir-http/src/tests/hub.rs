@@ -98,6 +98,7 @@ impl TestHub {
         let broker = running.broker.clone();
         let options = HttpOptions {
             query: Arc::new(Canned),
+            lake: None,
             mqtt: Endpoint { host: "127.0.0.1".to_owned(), port: 1883 },
             mqtts: Some(Endpoint { host: "hub.example.org".to_owned(), port: 8883 }),
             ws: Endpoint { host: "127.0.0.1".to_owned(), port: 8081 },
@@ -121,6 +122,16 @@ impl TestHub {
     /// As the administrator.
     pub(super) async fn ask(&self, method: &str, url: &str, body: impl Into<Body>) -> Answer {
         self.send(method, url, Some(&self.administrator), body).await
+    }
+
+    /// A POST of the administrator, who wants the answer in some form.
+    pub(super) async fn accept(&self, url: &str, media: &str, body: String) -> Answer {
+        let key = format!("Bearer {}", self.administrator);
+        let request = Request::builder().method("POST").uri(url).header("authorization", key).header("accept", media);
+        let (parts, body) =
+            self.router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap().into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Answer { status: parts.status, headers: parts.headers, body }
     }
 
     /// As [`TestHub::ask`], of something that must succeed with a document.

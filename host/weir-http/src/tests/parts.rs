@@ -3,9 +3,13 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::{
+    array::{ArrayRef, Int64Array, RecordBatch},
+    datatypes::SchemaRef,
+};
 use weir_core::{
     DeviceId, Fingerprint, ProductId, RuleName, Timestamp,
+    history::{Backtest, BacktestReport, Comparison, QueryRequest, QueryRun, Replay, ReplayRun, Replayed},
     schema::Records,
     seams::{
         BoxFuture, Catalog, Delivery, Evaluator, Language, Outcome, Probe, QueryEngine, QueryError, RuleEvaluation,
@@ -176,7 +180,8 @@ impl Target for Taking {
 pub(super) struct Canned;
 
 impl QueryEngine for Canned {
-    fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Vec<RecordBatch>, QueryError>> {
+    fn query<'a>(&'a self, request: QueryRequest<'a>) -> BoxFuture<'a, Result<Box<dyn QueryRun>, QueryError>> {
+        let sql = request.sql;
         Box::pin(async move {
             if sql == "hang" {
                 std::future::pending::<()>().await;
@@ -190,7 +195,43 @@ impl QueryEngine for Canned {
                 }));
             };
             let column: ArrayRef = Arc::new((0..rows).collect::<Int64Array>());
-            Ok(vec![RecordBatch::try_from_iter([("n", column)]).unwrap()])
+            let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
+            request.progress.read(rows.unsigned_abs());
+            Ok(Box::new(Rows { schema: batch.schema(), batch: Some(batch) }) as Box<dyn QueryRun>)
         })
+    }
+
+    fn backtest(&self, backtest: Backtest) -> BoxFuture<'_, Result<BacktestReport, QueryError>> {
+        Box::pin(async move {
+            let comparison = backtest.compare.map(|_| Comparison { same: 1, ..Comparison::default() });
+            Ok(BacktestReport { read: 1, matched: 1, comparison, ..BacktestReport::default() })
+        })
+    }
+
+    fn replay(&self, _: Replay) -> BoxFuture<'_, Result<Box<dyn ReplayRun>, QueryError>> {
+        Box::pin(async { Ok(Box::new(NoPast) as Box<dyn ReplayRun>) })
+    }
+}
+
+struct NoPast;
+
+impl ReplayRun for NoPast {
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Replayed, QueryError>>> {
+        Box::pin(async { None })
+    }
+}
+
+struct Rows {
+    schema: SchemaRef,
+    batch: Option<RecordBatch>,
+}
+
+impl QueryRun for Rows {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<RecordBatch, QueryError>>> {
+        Box::pin(async move { self.batch.take().map(Ok) })
     }
 }

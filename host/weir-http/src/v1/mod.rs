@@ -3,6 +3,8 @@
 //! Times are milliseconds since 1970, offsets decimal numbers; a list is `{"items":[…],"total":n}`.
 
 mod authorities;
+mod backfills;
+mod backtests;
 mod bindings;
 mod broadcasts;
 mod call;
@@ -11,6 +13,7 @@ mod dead_letters;
 mod devices;
 mod indexes;
 mod keys;
+mod lines;
 mod pins;
 mod products;
 mod publish;
@@ -49,6 +52,8 @@ pub(crate) fn routes() -> Vec<Route> {
         indexes::routes(),
         dead_letters::routes(),
         query::routes(),
+        backtests::routes(),
+        backfills::routes(),
         shadows::routes(),
         call::routes(),
         broadcasts::routes(),

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use serde::Serialize;
-use weir_core::{Offset, Timestamp};
+use weir_core::{Offset, Timestamp, history::LakeStatus};
 
 use crate::{
     Endpoint,
@@ -22,6 +22,9 @@ struct Status {
     /// Where devices connect.
     listeners: Listeners,
     log: LogStatus,
+    /// Absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lake: Option<LakeStatus>,
     /// How many are open.
     sessions: usize,
     /// How many there are.
@@ -73,6 +76,7 @@ async fn status(State(hub): State<Hub>) -> Json<Status> {
             syncs: stats.syncs,
             failed: stats.failed,
         },
+        lake: hub.options.lake.as_ref().map(|lake| lake.status()),
         sessions: hub.broker.session_count(),
         rules: hub.broker.rules().statuses().len(),
     })

@@ -61,13 +61,13 @@ fn table(endless: bool) -> Arc<Shadows> {
 async fn lake_with(table: &Arc<Shadows>, options: QueryOptions) -> Lake {
     let tables = vec![Arc::clone(table) as Arc<dyn Table>];
     let catalog = Box::new(|| Box::pin(async { Ok(Catalog::default()) }) as BoxFuture<'static, _>);
-    Lake::new(Arc::new(log(&MESSAGES).await), tables, catalog, options)
+    Lake::new(Arc::new(log(&MESSAGES).await), None, tables, catalog, options)
 }
 
 /// The rows, and what the table was asked for besides.
 async fn check(sql: &str, expected: &str, columns: &[usize], conditions: &str) {
     let table = table(false);
-    let batches = lake_with(&table, QueryOptions::default()).await.query(sql).await.unwrap();
+    let batches = rows(&lake_with(&table, QueryOptions::default()).await, sql).await.unwrap();
     assert_eq!(cells(&batches), expected, "{sql}");
     let asked = table.asked.lock().unwrap().pop().unwrap();
     assert_eq!(asked.columns, columns, "{sql}");
@@ -121,9 +121,9 @@ async fn messages_and_tables_are_joined() {
 async fn a_table_ends_with_its_query() {
     let options = QueryOptions { time: Duration::from_millis(50), ..QueryOptions::default() };
     let endless = table(true);
-    let error = lake_with(&endless, options).await.query("SELECT count(*) AS n FROM shadows").await.unwrap_err();
+    let error = rows(&lake_with(&endless, options).await, "SELECT count(*) AS n FROM shadows").await.unwrap_err();
     assert!(error.to_string().starts_with("the query took longer than"), "{error}");
     let few = lake_with(&endless, QueryOptions::default()).await;
-    let batches = few.query("SELECT device FROM shadows LIMIT 2").await.unwrap();
+    let batches = rows(&few, "SELECT device FROM shadows LIMIT 2").await.unwrap();
     assert_eq!(cells(&batches), "device; a; b");
 }

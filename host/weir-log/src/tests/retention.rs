@@ -39,6 +39,28 @@ async fn what_is_too_much_goes_unless_it_is_needed() {
 }
 
 #[tokio::test]
+async fn an_archive_keeps_what_it_has_to_copy_until_the_log_is_full() {
+    let disk = Faulty::new();
+    let log = open(&disk, LogOptions { retain_bytes: 0, max_bytes: 60_000, ..options() }).unwrap();
+    log.archived(Offset::ZERO);
+    let offsets = fill(&log, 8).await;
+    let sealed = log.sealed();
+    assert!(sealed > offsets[3] && sealed <= offsets[7], "the last segment grows: {sealed}");
+    assert!(log.sealed_bytes(Offset::ZERO) > log.sealed_bytes(offsets[3]));
+    assert_eq!(log.sealed_bytes(sealed), 0);
+    let pins = Pins { actions: None, floor: offsets[7] };
+    log.enforce_retention(pins).unwrap();
+    assert_eq!(log.oldest(), Offset::ZERO);
+    log.archived(offsets[4]);
+    log.enforce_retention(pins).unwrap();
+    assert!(log.oldest() > offsets[1] && log.oldest() <= offsets[4], "{}", log.oldest());
+    // A lake that cannot be reached must not stop the hub.
+    log.enforce_retention(Pins { actions: None, floor: Offset(u64::MAX) }).unwrap();
+    fill(&log, 80).await;
+    assert!(log.oldest() > offsets[4]);
+}
+
+#[tokio::test]
 async fn what_is_too_old_goes() {
     let clock = Clock::manual(NOW);
     let disk = Faulty::new();

@@ -4,6 +4,7 @@
 //! the broker, so what is compared with the peer is the broker's CPU time per message; the rate stands beside it. Every
 //! message is counted where it arrives, and every rule's effect in the rule's own counters.
 
+mod backtest;
 mod connections;
 mod fleet;
 mod hub;
@@ -42,6 +43,8 @@ pub(crate) struct Args {
 enum What {
     /// Measure what idle connections cost
     Connections(connections::Args),
+    /// Measure what a backtest over Parquet costs, beside DuckDB on the same files
+    Backtest(backtest::Args),
     /// Measure what changes of shadows cost, beside a loop of upserts into SQLite
     Shadows(shadows::Args),
 }
@@ -75,6 +78,7 @@ pub(crate) fn run(args: Args, out: Output) -> Result<(), Failure> {
     match &args.what {
         None => workloads::run(&args.workloads, out),
         Some(What::Connections(args)) => connections::run(args, out),
+        Some(What::Backtest(args)) => backtest::run(args, out),
         Some(What::Shadows(args)) => shadows::run(args, out),
     }
 }

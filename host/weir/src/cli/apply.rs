@@ -37,7 +37,7 @@ pub(crate) async fn run(args: Args, hub: &Hub, out: Output) -> Result<(), Failur
     Ok(())
 }
 
-fn read(file: &PathBuf) -> Result<String, Failure> {
+pub(super) fn read(file: &PathBuf) -> Result<String, Failure> {
     let script = if file.as_os_str() == "-" {
         let mut script = String::new();
         std::io::stdin().lock().read_to_string(&mut script).map(|_| script)

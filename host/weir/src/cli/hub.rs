@@ -192,6 +192,13 @@ impl Hub {
         self.accepted(request.send().await.map_err(|error| self.unreachable(&error))?).await
     }
 
+    /// As [`Hub::stream`], of a request with a body, in the form that is asked for.
+    pub(crate) async fn post_stream(&self, path: &[&str], body: &Value, accept: &str) -> Result<Response, Failure> {
+        let request = self.client.request(Method::POST, self.url(path)?).bearer_auth(&self.key);
+        let sent = request.header("accept", accept).json(body).send().await;
+        self.accepted(sent.map_err(|error| self.unreachable(&error))?).await
+    }
+
     /// The same, line by line.
     pub(crate) async fn lines(&self, path: &[&str], query: &[(&str, String)]) -> Result<Lines, Failure> {
         Ok(Lines::new(self.stream(path, query).await?.bytes_stream()))

@@ -4,6 +4,8 @@
 
 mod apply;
 mod authority;
+mod backfill;
+mod backtest;
 mod binding;
 mod broadcast;
 mod call;
@@ -13,6 +15,7 @@ mod create;
 mod delete;
 mod describe;
 mod device;
+mod documents;
 mod enable;
 pub(crate) mod failure;
 mod get;
@@ -20,6 +23,7 @@ pub(crate) mod hub;
 mod lines;
 mod mqtt;
 pub(crate) mod output;
+mod period;
 mod pin;
 mod progress;
 mod publish;
@@ -106,8 +110,12 @@ enum Command {
     Tail(tail::Args),
     /// Follow what becomes of messages: refused or accepted, what each rule finds in them, and what targets say
     Trace(trace::Args),
-    /// Run SQL over the messages that the hub holds
+    /// Run SQL over the messages that the hub holds, in its log and its lake
     Query(query::Args),
+    /// Run a rule over past messages, and show what its targets would have got; nothing is sent
+    Backtest(backtest::Args),
+    /// Send what a rule makes of past messages to its targets; what was sent under a name is not sent under it again
+    Backfill(backfill::Args),
     /// Run files of cases for rules, without a hub
     Test(test::Args),
     /// Show how the hub is
@@ -131,6 +139,9 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(command: Command, target: &Target, out: Output) -> Result<(), Failure> {
+    if matches!(out.format, Format::Csv | Format::Arrow) && !matches!(command, Command::Query(_)) {
+        return Err(Failure::usage("csv and arrow are for weir query; other commands print a table or json"));
+    }
     match command {
         Command::Serve(args) => serve::run(args, target, out),
         Command::Completion(args) => completion::run(&args, out),
@@ -153,6 +164,8 @@ fn run(command: Command, target: &Target, out: Output) -> Result<(), Failure> {
         Command::Tail(args) => wait(tail::run(args, &target.hub()?, out)),
         Command::Trace(args) => wait(trace::run(args, &target.hub()?, out)),
         Command::Query(args) => wait(query::run(args, &target.hub()?, out)),
+        Command::Backtest(args) => wait(backtest::run(args, &target.hub()?, out)),
+        Command::Backfill(args) => wait(backfill::run(args, &target.hub()?, out)),
         Command::Status => wait(status::run(&target.hub()?, out)),
     }
 }
@@ -231,6 +244,12 @@ mod tests {
             "weir get rules --server http://h:1 --key a:b",
             "weir bench --scenario fan-in,fan-out --qos 0,2 --broker mosquitto -o json",
             "weir bench connections --count 9 --tls --ws --subscribe",
+            "weir query SELECT --from -7d --to now -o csv",
+            "weir query SELECT -o arrow",
+            "weir backtest rule.sql --from -7d --compare current",
+            "weir backtest overheat --from 2026-01-01T00:00:00Z --to -1h --samples 3 -o json",
+            "weir backfill overheat --sink archive --name may --from 2026-05-01T00:00:00Z --to 2026-06-01T00:00:00Z",
+            "weir bench backtest --messages 1000 --duckdb python3",
             "weir bench shadows --shadows 9 --updates 90 --batch 3",
             "weir serve --mqtt-port 0 --set log.sync=never --data /x",
         ] {
@@ -252,6 +271,10 @@ mod tests {
             "weir set product A1B2C3D4E5",
             "weir set product A1B2C3D4E5 --new-secret --read-secret",
             "weir set device A1B2C3D4E5/dev",
+            "weir query SELECT --from yesterday",
+            "weir backtest",
+            "weir backfill r",
+            "weir backtest r --compare other",
             "weir bench --qos 3",
             "weir bench connections --psk --tls",
             "weir create device A1B2C3D4E5/d --out d",

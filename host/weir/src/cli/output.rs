@@ -20,6 +20,10 @@ pub(crate) enum Format {
     #[default]
     Table,
     Json,
+    /// Of `weir query`
+    Csv,
+    /// Of `weir query`: Arrow's IPC stream
+    Arrow,
 }
 
 /// A column of a table: its title, and its text for an item.

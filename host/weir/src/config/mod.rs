@@ -51,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) rules: Rules,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) query: Query,
+    pub(crate) lake: Lake,
+    pub(crate) s3: S3,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -269,6 +271,53 @@ pub(crate) struct Query {
     pub(crate) memory_bytes: usize,
     #[serde(deserialize_with = "values::duration")]
     pub(crate) timeout: Duration,
+    pub(crate) backtests: usize,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) backtest_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Lake {
+    pub(crate) enabled: bool,
+    pub(crate) location: String,
+    pub(crate) compression: LakeCompression,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) retain_age: Duration,
+    #[serde(deserialize_with = "values::size")]
+    pub(crate) retain_bytes: u64,
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) memory_bytes: usize,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) interval: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LakeCompression {
+    Lz4,
+    Zstd,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct S3 {
+    pub(crate) endpoint: String,
+    pub(crate) region: String,
+    pub(crate) access_key_id: String,
+    pub(crate) secret_access_key: Secret,
+    pub(crate) virtual_hosted: bool,
+}
+
+/// Never shown.
+#[derive(Clone, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// What is laid over the defaults.
@@ -299,6 +348,7 @@ impl Config {
         let files = last(&["tls.certificate", "tls.private_key"]);
         let sizes = last(&["log.segment_bytes", "log.max_bytes"]);
         let expiry = last(&["limits.session_expiry"]);
+        let lake = last(&["lake.location"]);
         let rates = last(&RATES.map(|(rate, _)| rate));
         let bursts = last(&RATES.map(|(_, burst)| burst));
         let config: Self = layers::merge(DEFAULTS, given)?;
@@ -306,6 +356,7 @@ impl Config {
         config.check_tls().map_err(|reason| blame(files, "tls.certificate", reason))?;
         config.check_rates().map_err(|reason| blame(bursts.or(rates), "limits.connect_burst", reason))?;
         config.check_expiry().map_err(|reason| blame(expiry, "limits.session_expiry", reason))?;
+        config.check_lake().map_err(|reason| blame(lake, "lake.location", reason))?;
         config.check_log().map_err(|reason| blame(sizes, "log.max_bytes", reason))?;
         Ok(config)
     }
@@ -361,6 +412,15 @@ impl Config {
             return Ok(());
         }
         Err("a session is kept for less than 136 years".to_owned())
+    }
+
+    fn check_lake(&self) -> Result<(), String> {
+        let location = self.lake.location.as_str();
+        match location.split_once("://") {
+            None => Ok(()),
+            Some(("s3", rest)) if rest.split('/').next().is_some_and(|bucket| !bucket.is_empty()) => Ok(()),
+            Some(_) => Err(format!("{location:?} is no place for a lake: write a folder, or s3://BUCKET/PREFIX")),
+        }
     }
 
     fn check_log(&self) -> Result<(), String> {

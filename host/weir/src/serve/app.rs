@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weir_broker::{Drain, Parts, Running};
+use weir_core::history::LakeView;
 use weir_http::{Endpoint, Gateway, HttpOptions};
 use weir_log::{Clock, Log, storage::fs::Folder};
 use weir_mqtt::{Admission, Transport};
@@ -57,6 +58,9 @@ impl App {
         let acceptor = tls.acceptor(&config, store.clone())?;
         let hangup = signals::hangup().map_err(StartError::Signal)?;
 
+        // Before anything can be dropped from the log. A lake that cannot be opened now is tried again; messages come first.
+        let archive = engines::archive(&config, &data, &log, &clock).await?;
+
         let targets = engines::targets(&listeners.all(), &clock).map_err(StartError::Address)?;
 
         // Rules run from here on; what they republish reaches sessions as soon as there are any.
@@ -75,7 +79,8 @@ impl App {
         .await?;
 
         let options = HttpOptions {
-            query: engines::query(&config, log, &running.broker),
+            query: engines::query(&config, log, archive.clone(), &running.broker),
+            lake: archive.clone().map(|archive| Arc::new(archive) as Arc<dyn LakeView>),
             mqtt: told_plain(&config, &endpoints.mqtt),
             mqtts: endpoints.mqtts.as_ref().map(|mqtts| told(&config, mqtts)),
             ws: told_plain(&config, &endpoints.ws),
@@ -99,6 +104,10 @@ impl App {
         }
         if let Some(wss) = wss {
             front.spawn("secure websocket", serve(wss, Transport::SecureWebSocket(acceptor, options)));
+        }
+        if let Some(archive) = archive {
+            let ended = front.token().clone();
+            front.spawn("lake", archive.run(async move { ended.cancelled().await }));
         }
         front.spawn("memory", memory::keep_small(admission, front.token().clone()));
         front.spawn("tls files", tls.keep_fresh(hangup, front.token().clone()));

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use weir_broker::{Limits, Rate, RuleOptions};
 use weir_http::{Gateway, GatewayLimits, HttpLimits};
-use weir_lake::QueryOptions;
+use weir_lake::{LakeCompression, LakeOptions, Location, QueryOptions, S3Location};
 use weir_log::{LogOptions, SyncPolicy};
 use weir_mqtt::WebSocketOptions;
 use weir_store::StoreOptions;
 
 use super::gateway::OnWebSocketPorts;
-use crate::config::{self, Config};
+use crate::{
+    config::{self, Config},
+    data::DataFolder,
+};
 
 impl Config {
     pub(super) fn log_options(&self) -> LogOptions {
@@ -116,6 +119,40 @@ impl Config {
         QueryOptions { rows: query.rows, memory: query.memory_bytes, time: query.timeout }
     }
 
+    /// `None`: the hub keeps no lake. `hub`: whose lake it is.
+    pub(super) fn lake_options(&self, data: &DataFolder, hub: String) -> Option<LakeOptions> {
+        let (lake, s3) = (&self.lake, &self.s3);
+        let location = match lake.location.strip_prefix("s3://") {
+            Some(place) => {
+                let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+                Location::S3(S3Location {
+                    bucket: bucket.to_owned(),
+                    prefix: prefix.to_owned(),
+                    endpoint: s3.endpoint.clone(),
+                    region: s3.region.clone(),
+                    access_key_id: s3.access_key_id.clone(),
+                    secret_access_key: s3.secret_access_key.0.clone(),
+                    virtual_hosted: s3.virtual_hosted,
+                })
+            }
+            None if lake.location.is_empty() => Location::Folder(data.lake()),
+            None => Location::Folder(lake.location.clone().into()),
+        };
+        lake.enabled.then(|| LakeOptions {
+            location,
+            compression: match lake.compression {
+                config::LakeCompression::Lz4 => LakeCompression::Lz4,
+                config::LakeCompression::Zstd => LakeCompression::Zstd,
+            },
+            retain_age: lake.retain_age,
+            retain_bytes: lake.retain_bytes,
+            memory: lake.memory_bytes,
+            interval: lake.interval,
+            hub,
+            scratch: data.lake_scratch(),
+        })
+    }
+
     pub(super) fn http_limits(&self) -> HttpLimits {
         let (admin, query) = (&self.admin, &self.query);
         HttpLimits {
@@ -128,6 +165,8 @@ impl Config {
             query_rows: query.rows,
             query_bytes: query.result_bytes,
             query_time: query.timeout,
+            backtests: query.backtests,
+            backtest_time: query.backtest_timeout,
             tail_lag: admin.tail_lag,
         }
     }

@@ -38,6 +38,8 @@ pub(super) enum StartError {
     Address(io::Error),
     #[error("cannot hear signals: {0}")]
     Signal(io::Error),
+    #[error("the lake cannot be used; change lake.location, or set lake.enabled=false")]
+    Lake(#[source] weir_lake::LakeError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! Arrow batches as JSON: `{"columns":[{"name","type"}],"rows":[[…]]}`.
+//! Arrow batches as JSON: columns as `[{"name","type"}]`, rows as arrays of values.
 //!
 //! Numbers are numbers, whatever their size; timestamps are RFC 3339 text in UTC; binary is base64; lists and structs
 //! are arrays and objects. What JSON has no word for (NaN, infinities) is null.
@@ -6,8 +6,8 @@
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
     datatypes::{
-        DataType, Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
-        UInt16Type, UInt32Type, UInt64Type,
+        DataType, Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Schema,
+        UInt8Type, UInt16Type, UInt32Type, UInt64Type,
     },
     util::display::{ArrayFormatter, FormatOptions},
 };
@@ -15,47 +15,30 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 use weir_core::seams::QueryError;
 
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) rows: usize,
-    pub(super) bytes: usize,
-}
-
 const FORMAT: FormatOptions<'static> = FormatOptions::new()
     .with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.3fZ"))
     .with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.3f%:z"));
 
-pub(super) fn render(batches: &[RecordBatch], bounds: Bounds) -> Result<Vec<u8>, QueryError> {
-    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    if rows > bounds.rows {
-        let message = format!("the result has {rows} rows, more than the limit of {}: add LIMIT", bounds.rows);
-        return Err(QueryError::LimitExceeded(message));
-    }
-    let columns: Vec<Value> = batches.first().map_or_else(Vec::new, |batch| {
-        let fields = batch.schema_ref().fields();
-        fields.iter().map(|field| json!({ "name": field.name(), "type": column_type(field) })).collect()
-    });
-    let mut body = format!("{{\"columns\":{},\"rows\":[", Value::Array(columns)).into_bytes();
-    let mut first = true;
-    for batch in batches {
-        for row in 0..batch.num_rows() {
-            let columns = batch.schema_ref().fields().iter().zip(batch.columns());
-            let cells: Result<Vec<Value>, QueryError> = columns
-                .map(|(field, column)| if is_json(field) { Ok(json_cell(column, row)) } else { cell(column, row) })
-                .collect();
-            if !first {
-                body.push(b',');
-            }
-            first = false;
-            // Writing JSON values to memory cannot fail.
-            let _written = serde_json::to_writer(&mut body, &cells?);
-            if body.len() > bounds.bytes {
-                let message = format!("the result is larger than the limit of {} bytes: add LIMIT", bounds.bytes);
-                return Err(QueryError::LimitExceeded(message));
-            }
+/// What columns there are.
+pub(super) fn columns(schema: &Schema) -> Value {
+    let column = |field: &std::sync::Arc<Field>| json!({ "name": field.name(), "type": column_type(field) });
+    Value::Array(schema.fields().iter().map(column).collect())
+}
+
+/// Rows with commas between them.
+pub(super) fn rows(batch: &RecordBatch) -> Result<Vec<u8>, QueryError> {
+    let mut body = Vec::new();
+    for row in 0..batch.num_rows() {
+        let columns = batch.schema_ref().fields().iter().zip(batch.columns());
+        let cells: Result<Vec<Value>, QueryError> = columns
+            .map(|(field, column)| if is_json(field) { Ok(json_cell(column, row)) } else { cell(column, row) })
+            .collect();
+        if row > 0 {
+            body.push(b',');
         }
+        // Writing JSON values to memory cannot fail.
+        let _written = serde_json::to_writer(&mut body, &cells?);
     }
-    body.extend_from_slice(b"]}");
     Ok(body)
 }
 
@@ -160,15 +143,16 @@ mod tests {
 
     use super::*;
 
-    fn rendered(column: ArrayRef) -> Value {
-        let batch = RecordBatch::try_from_iter([("c", column)]).unwrap();
-        let body = render(&[batch], Bounds { rows: 10, bytes: 1 << 20 }).unwrap();
-        serde_json::from_slice(&body).unwrap()
+    fn written(batch: &RecordBatch) -> String {
+        let rows = String::from_utf8(rows(batch).unwrap()).unwrap();
+        format!("{{\"columns\":{},\"rows\":[{rows}]}}", columns(batch.schema_ref()))
     }
 
     fn check(column: ArrayRef, name: &str, rows: &str) {
         let expected = format!("{{\"columns\":[{{\"name\":\"c\",\"type\":\"{name}\"}}],\"rows\":{rows}}}");
-        assert_eq!(rendered(column).to_string(), expected);
+        let batch = RecordBatch::try_from_iter([("c", column)]).unwrap();
+        let read: Value = serde_json::from_str(&written(&batch)).unwrap();
+        assert_eq!(read.to_string(), expected);
     }
 
     #[test]
@@ -178,9 +162,8 @@ mod tests {
         let column: ArrayRef =
             Arc::new(StringArray::from(vec![Some("31.5"), Some("\"ok\""), Some("{\"a\":[1]}"), None]));
         let batch = RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(vec![field])), vec![column]).unwrap();
-        let body = render(&[batch], Bounds { rows: 10, bytes: 1 << 20 }).unwrap();
         let expected = r#"{"columns":[{"name":"c","type":"json"}],"rows":[[31.5],["ok"],[{"a":[1]}],[null]]}"#;
-        assert_eq!(String::from_utf8(body).unwrap(), expected);
+        assert_eq!(written(&batch), expected);
     }
 
     #[test]
@@ -204,15 +187,5 @@ mod tests {
         );
         let inner: ArrayRef = Arc::new(Int64Array::from(vec![7]));
         check(Arc::new(StructArray::try_from(vec![("x", inner)]).unwrap()), "object", "[[{\"x\":7}]]");
-    }
-
-    #[test]
-    fn a_result_beyond_its_bounds_is_refused() {
-        let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
-        let batch = RecordBatch::try_from_iter([("c", column)]).unwrap();
-        let error = render(std::slice::from_ref(&batch), Bounds { rows: 2, bytes: 1_000 }).unwrap_err();
-        assert_eq!(error.to_string(), "the result has 3 rows, more than the limit of 2: add LIMIT");
-        let error = render(&[batch], Bounds { rows: 3, bytes: 45 }).unwrap_err();
-        assert_eq!(error.to_string(), "the result is larger than the limit of 45 bytes: add LIMIT");
     }
 }

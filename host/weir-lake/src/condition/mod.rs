@@ -1,5 +1,7 @@
 //! What a filter of DataFusion says of a table's rows, where a table can make use of it.
 
+pub(crate) mod envelope;
+
 use arrow::datatypes::SchemaRef;
 use datafusion::{
     common::{Column, ScalarValue},
