@@ -49,7 +49,9 @@ pub use outbound::{Outbound, OutboundRow};
 pub use pace::{Bucket, Rate};
 pub use pipeline::{Parts, Running, StartError};
 pub use registration::{RegisterError, Registered, SignedRegistration};
-pub use rules::{ActionStatus, Applied, ApplyError, Change, ReplayError, RuleOptions, RuleRuntime, RuleStatus};
+pub use rules::{
+    ActionStatus, Applied, ApplyError, Change, ReplayError, RuleOptions, RuleRuntime, RuleStatus, WindowStatus,
+};
 pub use services::{BroadcastError, CallAnswer, CallError};
 pub use session::{
     CloseReason, End, Session, SessionError, SessionEvent, SessionOptions, SessionStatus, SubscribeError, Will,

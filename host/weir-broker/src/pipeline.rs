@@ -50,7 +50,7 @@ use crate::{
     policy::PolicyInForce,
     presence::presence,
     registration::Registrar,
-    rules::{Floors, Head, Shared, Table, stored_sources},
+    rules::{Floors, Head, Shared, Table, Ticker, stored_sources},
     services::{Broadcaster, Calls, Services},
     session::Connections,
     shadow::{ChangeReaders, ShadowParts},
@@ -164,6 +164,7 @@ impl Parts {
             rate: limits.broadcast_messages,
             changed: Arc::clone(&broadcasts_changed),
         };
+        let largest = limits.payload;
         let ingress = Ingress { log: log.clone(), policy: policy.clone(), limits, metrics: metrics.clone() };
         let kinds = targets(Arc::new(LogPublisher { ingress: ingress.clone() }));
 
@@ -181,11 +182,13 @@ impl Parts {
             checkpoint_now: Notify::new(),
             change_readers: readers,
             options,
+            largest,
             metrics: metrics.clone(),
         });
         let runtime =
             RuleRuntime::new(Arc::clone(&shared), store.clone(), language, kinds, policy, actions_drain.clone());
         runtime.load(&progress, position).await.map_err(StartError::Rules)?;
+        rules_drain.spawn("ticks for windows", Ticker::new(Arc::clone(&shared)).run(rules_drain.clone()));
         let head = Head::new(shared, store.clone(), Floors::of(&delivery, &shadows), ailment.clone(), position);
         rules_drain.spawn("rules", head.run(rules_drain.clone()));
 

@@ -22,6 +22,7 @@ pub mod subscription;
 pub mod table;
 pub mod topic;
 pub mod trie;
+pub mod windows;
 
 pub use certificate::{CertificateIdentity, Fingerprint, InvalidHex, Serial, Voucher};
 pub use envelope::{Envelope, OwnedMessage, Protocol, Qos, Timestamp};

@@ -9,6 +9,7 @@ use crate::{
     schema::Records,
     statement::{RuleDefinition, Statement},
     table::{TableScan, TableSchema},
+    windows::{OpenedWindows, WindowLimits, WindowShape},
 };
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -198,14 +199,37 @@ pub trait Evaluator: Send + Sync {
     /// other rows or rules share its batch.
     fn evaluate(&self, records: &Records) -> Vec<RuleEvaluation>;
 
-    /// Evaluates one rule alone, for an action that lags. `None` if there is no such rule.
-    fn evaluate_rule(&self, rule: &RuleName, records: &Records) -> Option<RuleEvaluation>;
+    /// Evaluates one part of one rule alone, for an action that lags. `None` if there is no such rule.
+    fn evaluate_rule(&self, rule: &RuleName, part: RulePart, records: &Records) -> Option<RuleEvaluation>;
+
+    /// The windows of a rule, as they were saved, or empty. `None` if it has none.
+    fn windows(&self, _rule: &RuleName, _saved: Option<&[u8]>, _limits: WindowLimits) -> Option<OpenedWindows> {
+        None
+    }
+
+    /// What the state of a rule's windows depends on. `None` if it has none.
+    fn window_shape(&self, _rule: &RuleName) -> Option<WindowShape> {
+        None
+    }
+}
+
+/// What a part of a rule's actions reads. Without windows there are rows alone, and failures come with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RulePart {
+    /// Rows for the actions.
+    #[default]
+    Rows,
+    /// Messages that the windows could not read, for `ON ERROR TO`.
+    Failures,
+    /// Messages that came too late for the windows, for `ON LATE TO`.
+    Late,
 }
 
 /// What one rule made of one batch. Rules whose source matched no row are not reported.
 #[derive(Debug, Clone)]
 pub struct RuleEvaluation {
     pub rule: RuleName,
+    pub part: RulePart,
     /// Rows whose topic matched the source: `read = matched + unmatched + failed`.
     pub read: u64,
     pub matched: u64,

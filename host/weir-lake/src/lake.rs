@@ -26,7 +26,7 @@ use weir_rules::{
     plan::{Query, QueryColumn, QueryRead, plan_query},
 };
 
-use crate::{messages::Messages, tables::QueriedTable};
+use crate::{messages::Messages, tables::QueriedTable, windows::Windows};
 
 /// What one query may take.
 #[derive(Debug, Clone)]
@@ -144,6 +144,11 @@ impl Lake {
                     schema: Arc::clone(&schema),
                 };
                 Ok(Arc::new(StreamingTable::try_new(schema, vec![Arc::new(messages)])?))
+            }
+            QueryRead::Windows(plan) => {
+                let windows =
+                    Windows { history: Arc::clone(&self.history), plan: Arc::clone(plan), memory: self.options.memory };
+                Ok(Arc::new(StreamingTable::try_new(schema, vec![Arc::new(windows)])?))
             }
             QueryRead::Table { table, inputs } => {
                 let missing = || DataFusionError::Plan(format!("there is no table {table}"));

@@ -9,6 +9,7 @@ mod condition;
 mod lake;
 mod messages;
 mod tables;
+mod windows;
 
 #[cfg(test)]
 mod tests;

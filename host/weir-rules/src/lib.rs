@@ -1,7 +1,7 @@
 //! Rules: SQL over messages.
 //!
 //! A script becomes statements ([`language`]), a rule a [`program::Program`] ([`plan`]), and a set of programs runs over
-//! batches ([`evaluate`]), reading JSON ([`extract`]). Planning happens when a rule is saved and never on the data path.
+//! batches ([`evaluate`]), reading JSON ([`extract`]). Rules that group messages gather them in windows ([`window`]). Planning happens when a rule is saved and never on the data path.
 
 mod error;
 pub mod evaluate;
@@ -12,3 +12,4 @@ pub mod plan;
 pub mod program;
 mod render;
 mod stack;
+pub mod window;

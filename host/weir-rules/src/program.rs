@@ -8,6 +8,8 @@ use datafusion_physical_expr::PhysicalExpr;
 pub use weir_core::path::{JsonPath, Step};
 use weir_core::{RuleName, TopicFilter, seams::SettingValue};
 
+use crate::window::WindowedRule;
+
 /// The type that an occurrence of a path demands. A value of another type is NULL and counted as a mismatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ColumnType {
@@ -118,4 +120,6 @@ pub struct Program {
     pub arguments: Vec<Vec<Argument>>,
     /// The same for the error target; these use `msg.*` only.
     pub error_arguments: Vec<Argument>,
+    /// What makes the messages that the program reads, if windows do.
+    pub windows: Option<Arc<WindowedRule>>,
 }

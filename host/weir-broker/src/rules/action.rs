@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use weir_core::{
     Offset, RuleName,
-    seams::{Rows, RuleEvaluation, Target},
+    seams::{Rows, RuleEvaluation, RulePart, Target},
 };
 use weir_log::Frame;
 use weir_store::{ActionLedger, NewDeadLetter};
@@ -26,6 +26,8 @@ use crate::{Metrics, metrics::ActionLabels};
 
 /// The index that names a rule's error target among its actions.
 pub(crate) const ERROR_ACTION: u32 = 1_000;
+/// That of the target for messages that come too late for its windows.
+pub(crate) const LATE_ACTION: u32 = 1_001;
 
 /// Rows that wait in memory for one action. Beyond it the action is detached and reads them from the log later.
 const QUEUED_ROWS: usize = 16_384;
@@ -49,12 +51,16 @@ pub(crate) struct Shared {
     /// Told what rules read, so that changes of shadows are said where one does.
     pub(crate) change_readers: Arc<crate::shadow::ChangeReaders>,
     pub(crate) options: super::RuleOptions,
+    /// Bytes of a message.
+    pub(crate) largest: usize,
     pub(crate) metrics: Metrics,
 }
 
 pub(crate) struct Action {
     pub(crate) rule: RuleName,
     pub(crate) index: u32,
+    /// Which part of what its rule makes it takes.
+    pub(crate) part: RulePart,
     pub(crate) labels: ActionLabels,
     pub(crate) target: Arc<dyn Target>,
     /// Where rows go that the target rejects.
@@ -78,7 +84,7 @@ impl std::fmt::Debug for Action {
 impl Action {
     pub(crate) fn new(
         rule: RuleName,
-        index: u32,
+        (index, part): (u32, RulePart),
         target_name: &str,
         target: Arc<dyn Target>,
         error_target: Option<Arc<dyn Target>>,
@@ -88,6 +94,7 @@ impl Action {
         Self {
             rule,
             index,
+            part,
             labels,
             target,
             error_target,
@@ -144,7 +151,9 @@ impl Action {
                 Work { frame: Arc::clone(frame), rows, reasons: failures.reasons.clone() }
             })
         } else {
-            let rows = evaluation.actions.get(self.index as usize);
+            // Late messages are for one target alone.
+            let index = if self.index == LATE_ACTION { 0 } else { self.index as usize };
+            let rows = evaluation.actions.get(index);
             rows.map(|rows| Work { frame: Arc::clone(frame), rows: rows.clone(), reasons: Vec::new() })
         };
         (tally, work)

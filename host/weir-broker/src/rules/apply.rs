@@ -13,6 +13,7 @@ use super::{
     ApplyError, RuleRuntime,
     action::Shared,
     table::{LiveRule, OpenTargets, Opener, Table},
+    windows,
 };
 use crate::{Drain, policy::PolicyInForce};
 
@@ -180,8 +181,10 @@ impl RuleRuntime {
             self.policy.load().may_subscribe(owner, source)?;
         }
         let targets = self.opener(&draft.sinks).open_rule(&definition, owner)?;
-        let warnings = targets.warnings.clone();
+        let mut warnings = targets.warnings.clone();
+        let before = draft.table.evaluator.window_shape(&name);
         draft.table.evaluator = plan(draft.table.evaluator.as_ref(), &definition, catalog)?;
+        warnings.extend(windows::warning(before.as_ref(), draft.table.evaluator.as_ref(), &name, old.as_deref()));
         let (version, change) = match &old {
             Some(old) => (old.version + 1, Change::Updated),
             None => (1, Change::Created),
@@ -205,6 +208,7 @@ impl RuleRuntime {
             start,
             enabled: true,
             // Those of the old version, until `put_in_force` exchanges them.
+            windows: old.as_ref().and_then(|old| old.windows.clone()),
             actions: old.map(|old| old.actions.clone()).unwrap_or_default(),
         };
         draft.writes.push(Write::Rule(row));
@@ -259,6 +263,7 @@ impl RuleRuntime {
             start: self.shared.log.appended(),
             enabled,
             actions: old.actions.clone(),
+            windows: old.windows.clone(),
         };
         draft.table.rules.insert(name.clone(), Arc::new(live));
         draft.writes.push(Write::Enabled(name.clone(), enabled));
@@ -360,7 +365,12 @@ fn owner_name(owner: &Principal) -> Result<&KeyName, ApplyError> {
 }
 
 fn uses(definition: &RuleDefinition, sink: &SinkName) -> bool {
-    definition.actions.iter().chain(&definition.on_error).any(|action| action.target == sink.as_str())
+    definition
+        .actions
+        .iter()
+        .chain(&definition.on_error)
+        .chain(&definition.on_late)
+        .any(|action| action.target == sink.as_str())
 }
 
 fn done(kind: &'static str, name: impl std::fmt::Display, action: Change) -> Applied {

@@ -9,6 +9,8 @@ mod apply;
 mod head;
 mod install;
 mod table;
+mod tick;
+mod windows;
 mod worker;
 
 use std::{sync::Arc, time::Duration};
@@ -17,17 +19,22 @@ use weir_core::{
     Classify, ErrorKind, IndexName, RuleName, SinkName, Timestamp,
     seams::{Language, Outcome, SettingValue, SqlError, TargetKind},
     statement::{RuleDefinition, Setting, Statement},
+    windows::WindowLimits,
 };
 use weir_log::Clock;
 use weir_store::{DeadLetterKind, SinkRow, Store, StoreError};
 
-pub use self::apply::{Applied, Change};
 use self::{action::Action, table::LiveRule};
 pub(crate) use self::{
     action::Shared,
     head::{Floors, Head},
     install::stored_sources,
     table::Table,
+    tick::Ticker,
+};
+pub use self::{
+    apply::{Applied, Change},
+    windows::WindowStatus,
 };
 use crate::Drain;
 
@@ -44,6 +51,10 @@ pub struct RuleOptions {
     pub dead_letter_batch: usize,
     /// Rules that may exist.
     pub rules: usize,
+    /// How often the state of windows is stored.
+    pub window_checkpoint: Duration,
+    /// What the windows of one rule may hold.
+    pub windows: WindowLimits,
 }
 
 impl Default for RuleOptions {
@@ -54,6 +65,8 @@ impl Default for RuleOptions {
             longest_pause: Duration::from_secs(30),
             dead_letter_batch: 1_000,
             rules: 10_000,
+            window_checkpoint: Duration::from_secs(5),
+            windows: WindowLimits::default(),
         }
     }
 }
@@ -138,13 +151,16 @@ pub struct RuleStatus {
     pub sources: Vec<String>,
     pub text: String,
     pub actions: Vec<ActionStatus>,
+    /// If it has some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<WindowStatus>,
 }
 
 /// What an operator sees of one action: `read = matched + unmatched + failed` messages, and
 /// `produced = delivered + dead_lettered + expired + pending` rows.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct ActionStatus {
-    /// Its place in the rule; the error target is 1000.
+    /// Its place in the rule; the error target is 1000, that for late messages 1001.
     pub action: u32,
     pub target: String,
     pub state: ActionState,
@@ -212,6 +228,7 @@ impl RuleRuntime {
             sources: rule.definition.sources.iter().map(ToString::to_string).collect(),
             text: self.masked(&rule.definition),
             actions: rule.actions.iter().map(|action| status_of(action, &self.shared.clock)).collect(),
+            windows: rule.windows.as_ref().filter(|_| rule.enabled).map(|windows| windows.status(&self.shared)),
         }
     }
 
@@ -220,6 +237,7 @@ impl RuleRuntime {
         rule.actions
             .iter()
             .chain(&rule.on_error)
+            .chain(&rule.on_late)
             .fold(rule.text.clone(), |text, action| self.mask(text, &action.target, &action.settings))
     }
 

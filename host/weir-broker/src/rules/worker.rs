@@ -304,7 +304,7 @@ impl Worker {
         match reader.next_durable().await {
             Ok(frame) => {
                 let table = self.shared.table.load();
-                match table.evaluator.evaluate_rule(&self.action.rule, &frame.records) {
+                match table.evaluator.evaluate_rule(&self.action.rule, self.action.part, &frame.records) {
                     Some(evaluation) => self.action.give(&self.shared, &frame, &evaluation, By::Worker),
                     None => self.action.account.lock().read_to = frame.next,
                 }

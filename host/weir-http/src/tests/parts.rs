@@ -8,7 +8,7 @@ use weir_core::{
     DeviceId, Fingerprint, ProductId, RuleName, Timestamp,
     schema::Records,
     seams::{
-        BoxFuture, Catalog, Delivery, Evaluator, Language, Outcome, QueryEngine, QueryError, RuleEvaluation,
+        BoxFuture, Catalog, Delivery, Evaluator, Language, Outcome, QueryEngine, QueryError, RuleEvaluation, RulePart,
         SettingError, SettingSpec, SettingValue, Settings, SqlError, Target, TargetContext, TargetKind,
     },
     statement::{ActionDefinition, RuleDefinition, Setting, SinkDefinition, StartFrom, Statement},
@@ -102,6 +102,8 @@ fn statement(line: &str) -> Result<Statement, SqlError> {
             actions: vec![ActionDefinition { target: target.to_owned(), settings: Vec::new() }],
             on_error: None,
             start: StartFrom::Now,
+            windowed: false,
+            on_late: None,
         })),
         ["sink", name] => Ok(Statement::CreateSink(SinkDefinition {
             name: name.parse().unwrap(),
@@ -134,7 +136,7 @@ impl Evaluator for Nothing {
         Vec::new()
     }
 
-    fn evaluate_rule(&self, _: &RuleName, _: &Records) -> Option<RuleEvaluation> {
+    fn evaluate_rule(&self, _: &RuleName, _: RulePart, _: &Records) -> Option<RuleEvaluation> {
         None
     }
 }

@@ -24,13 +24,16 @@ use std::{fmt, sync::Arc};
 
 use arrow::array::RecordBatch;
 use datafusion_common::DataFusionError;
+use hashbrown::{HashMap, HashSet};
 use weir_core::{
     RuleName,
     schema::Records,
-    seams::{Catalog, Evaluator, RuleEvaluation, SqlError},
+    seams::{Catalog, Evaluator, RuleEvaluation, RulePart, SqlError},
     statement::RuleDefinition,
+    windows::{OpenedWindows, WindowLimits, WindowShape},
 };
 
+pub(crate) use self::report::Fed;
 use self::{
     batch::Batch,
     index::Index,
@@ -38,12 +41,27 @@ use self::{
     run::Run,
 };
 pub use self::{inputs::InputReader, tables::TableReader};
-use crate::{plan::plan, program::Program};
+use crate::{
+    plan::plan,
+    program::Program,
+    window::{RuleWindows, WindowedRule},
+};
 
 /// A set of planned rules.
 #[derive(Clone, Default)]
 pub struct RuleSet {
     index: Arc<Index>,
+    windowed: Arc<Windowed>,
+}
+
+/// What rules with windows have beside their rows.
+#[derive(Default)]
+struct Windowed {
+    rules: HashMap<RuleName, Arc<WindowedRule>>,
+    /// Those with a target for what cannot be read.
+    failing: Index,
+    /// Those with a target for what comes too late.
+    late: Index,
 }
 
 impl RuleSet {
@@ -61,10 +79,61 @@ impl RuleSet {
 
     /// The set with these programs added or replaced, of several of one name the last.
     pub fn with_programs(&self, programs: Vec<Program>) -> Result<Self, (RuleName, SqlError)> {
-        let Some(first) = programs.first().map(|program| program.name.clone()) else { return Ok(self.clone()) };
-        let mut shared = Shared::of(self.index.rules.iter());
-        let mut names = self.index.names.clone();
-        let mut rules = self.index.rules.clone();
+        if programs.is_empty() {
+            return Ok(self.clone());
+        }
+        let names: HashSet<RuleName> = programs.iter().map(|program| program.name.clone()).collect();
+        let mut windowed = HashMap::new();
+        for program in &programs {
+            windowed.insert(program.name.clone(), program.windows.clone());
+        }
+        let has_windows =
+            windowed.values().any(Option::is_some) || names.iter().any(|name| self.windows_of(name).is_some());
+        let windowed = if has_windows { Arc::new(self.windowed.with(windowed)?) } else { Arc::clone(&self.windowed) };
+        let index = Arc::new(self.index.with(programs)?);
+        Ok(Self { index, windowed })
+    }
+
+    fn windows_of(&self, rule: &RuleName) -> Option<&Arc<WindowedRule>> {
+        self.windowed.rules.get(rule)
+    }
+
+    /// The rows of one rule as a batch, before they are written as JSON: the columns of its SELECT without `*`. Rows
+    /// that fail are not among them. `None` if there is no such rule.
+    pub fn select(&self, rule: &RuleName, records: &Records) -> Option<RecordBatch> {
+        self.index.one(rule, records, |run| report::selected(&run))?
+    }
+
+    /// What windows are fed with by one rule.
+    pub(crate) fn feed(&self, rule: &RuleName, records: &Records) -> Fed {
+        self.index.one(rule, records, |run| report::fed(&run)).flatten().unwrap_or_default()
+    }
+}
+
+impl Windowed {
+    /// With the windows of changed rules, or without those that have none any more.
+    fn with(&self, changed: HashMap<RuleName, Option<Arc<WindowedRule>>>) -> Result<Self, (RuleName, SqlError)> {
+        let mut rules = self.rules.clone();
+        for (name, windows) in changed {
+            match windows {
+                Some(windows) => rules.insert(name, windows),
+                None => rules.remove(&name),
+            };
+        }
+        let failing = rules.values().filter_map(|rule| rule.failing.clone()).collect();
+        let late = rules.values().filter_map(|rule| rule.late.clone()).collect();
+        let (failing, late) = (Index::default().with(failing)?, Index::default().with(late)?);
+        Ok(Self { failing, late, rules })
+    }
+}
+
+impl Index {
+    /// These rules with programs added or replaced; none if there are no programs.
+    fn with(&self, programs: Vec<Program>) -> Result<Self, (RuleName, SqlError)> {
+        let Some(first) = programs.first().map(|program| program.name.clone()) else { return Ok(Self::default()) };
+        let mut shared = Shared::of(self.rules.iter());
+        let mut names = self.names.clone();
+        let mut rules = self.rules.clone();
         for program in programs {
             let name = program.name.clone();
             let rule = Arc::new(shared.rule(program).map_err(|error| (name.clone(), unprepared(&error)))?);
@@ -76,24 +145,24 @@ impl RuleSet {
                 }
             }
         }
-        let index = Index::new(rules).map_err(|error| (first, unprepared(&error)))?;
-        Ok(Self { index: Arc::new(index) })
-    }
-
-    /// The rows of one rule as a batch, before they are written as JSON: the columns of its SELECT without `*`. Rows
-    /// that fail are not among them. `None` if there is no such rule.
-    pub fn select(&self, rule: &RuleName, records: &Records) -> Option<RecordBatch> {
-        self.one(rule, records, |run| report::selected(&run))?
+        Index::new(rules).map_err(|error| (first, unprepared(&error)))
     }
 
     /// Runs one rule over the messages that are for it.
     fn one<T>(&self, rule: &RuleName, records: &Records, then: impl FnOnce(Run<'_>) -> T) -> Option<T> {
-        let number = *self.index.names.get(rule)?;
-        let rows = rows_of(self.index.rules.get(number)?, records);
-        let reader = self.index.parts.get(number)?.reader(&self.index.inputs);
+        let number = *self.names.get(rule)?;
+        let rows = rows_of(self.rules.get(number)?, records);
+        let reader = self.parts.get(number)?.reader(&self.inputs);
         let wanted: Vec<_> = reader.map(|reader| (reader, rows.clone())).into_iter().collect();
-        let batch = Batch::new(records, &self.index.inputs, &wanted);
-        Some(then(Run::one(&self.index, &batch, number, rows)))
+        let batch = Batch::new(records, &self.inputs, &wanted);
+        Some(then(Run::one(self, &batch, number, rows)))
+    }
+
+    /// Runs all rules.
+    fn all(&self, records: &Records) -> Vec<RuleEvaluation> {
+        let routed = self.router.route(records);
+        let batch = Batch::new(records, &self.inputs, &routed.wanted());
+        report::report(&Run::all(self, &batch, routed))
     }
 }
 
@@ -110,18 +179,54 @@ impl Evaluator for RuleSet {
     fn without_rule(&self, rule: &RuleName) -> Arc<dyn Evaluator> {
         let rules = self.index.rules.iter().filter(|other| other.name != *rule).cloned().collect();
         // The rules that are left were in a set before, so that this set cannot fail.
-        Arc::new(Index::new(rules).map_or_else(|_| self.clone(), |index| Self { index: Arc::new(index) }))
+        let Ok(index) = Index::new(rules) else { return Arc::new(self.clone()) };
+        let windowed = match self.windows_of(rule) {
+            Some(_) => self.windowed.with([(rule.clone(), None)].into()).map(Arc::new).ok(),
+            None => None,
+        };
+        let windowed = windowed.unwrap_or_else(|| Arc::clone(&self.windowed));
+        Arc::new(Self { index: Arc::new(index), windowed })
     }
 
     fn evaluate(&self, records: &Records) -> Vec<RuleEvaluation> {
-        let routed = self.index.router.route(records);
-        let batch = Batch::new(records, &self.index.inputs, &routed.wanted());
-        report::report(&Run::all(&self.index, &batch, routed))
+        let mut evaluations = self.index.all(records);
+        for (index, part) in [(&self.windowed.failing, RulePart::Failures), (&self.windowed.late, RulePart::Late)] {
+            if !index.rules.is_empty() {
+                evaluations.extend(index.all(records).into_iter().map(|evaluation| of_part(evaluation, part)));
+            }
+        }
+        evaluations
     }
 
-    fn evaluate_rule(&self, rule: &RuleName, records: &Records) -> Option<RuleEvaluation> {
-        self.one(rule, records, |run| report::report(&run).pop())?
+    fn evaluate_rule(&self, rule: &RuleName, part: RulePart, records: &Records) -> Option<RuleEvaluation> {
+        let index = match part {
+            RulePart::Rows => &*self.index,
+            RulePart::Failures => &self.windowed.failing,
+            RulePart::Late => &self.windowed.late,
+        };
+        let evaluation = index.one(rule, records, |run| report::report(&run).pop())??;
+        Some(of_part(evaluation, part))
     }
+
+    fn windows(&self, rule: &RuleName, saved: Option<&[u8]>, limits: WindowLimits) -> Option<OpenedWindows> {
+        let windows = Arc::clone(self.windows_of(rule)?);
+        // Every part was made once when the rule was planned.
+        let (windows, lost) = RuleWindows::open(windows, limits, saved).ok()?;
+        Some(OpenedWindows { windows: Box::new(windows), lost })
+    }
+
+    fn window_shape(&self, rule: &RuleName) -> Option<WindowShape> {
+        Some(self.windows_of(rule)?.plan.shape.clone())
+    }
+}
+
+/// What feeds windows has values of its own, which are no rows.
+fn of_part(mut evaluation: RuleEvaluation, part: RulePart) -> RuleEvaluation {
+    evaluation.part = part;
+    if part == RulePart::Failures {
+        evaluation.actions = Vec::new();
+    }
+    evaluation
 }
 
 impl fmt::Debug for RuleSet {

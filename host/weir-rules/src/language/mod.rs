@@ -11,6 +11,7 @@ pub(crate) mod setting;
 pub(crate) mod sources;
 pub(crate) mod statement;
 pub(crate) mod syntax;
+pub(crate) mod window;
 
 use sqlparser::{
     ast::Query,

@@ -11,6 +11,7 @@
 )]
 
 mod random;
+mod windows;
 mod world;
 
 use std::{fmt::Write as _, fs, path::Path};

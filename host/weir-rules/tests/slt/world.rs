@@ -9,11 +9,16 @@ use arrow::array::{
 use weir_core::{
     Offset, Protocol, Topic,
     schema::{RECORD_SCHEMA, Records},
-    seams::{Catalog, Evaluator, FieldType, Language, RuleEvaluation, SqlError},
+    seams::{Catalog, Evaluator, FieldType, Language, RuleEvaluation, RulePart, SqlError},
     statement::{RuleDefinition, Statement},
     table::TableSchema,
 };
 use weir_rules::{language::SqlLanguage, plan};
+
+use crate::windows;
+
+/// When the first message was accepted.
+const START: i64 = 1_769_860_800_000;
 
 /// What the blocks of a file have set up so far.
 pub(crate) struct World {
@@ -35,6 +40,11 @@ pub(crate) struct Message {
     payload: String,
     qos: u8,
     retain: bool,
+    /// When it was accepted, in milliseconds after the first; else a second after the one before.
+    at: Option<i64>,
+    /// It is no message but a clock tick.
+    is_tick: bool,
+    hop: u8,
 }
 
 impl World {
@@ -68,7 +78,7 @@ impl World {
     }
 }
 
-/// `[qos=1] [retain] TOPIC PAYLOAD`
+/// `[qos=1] [retain] [at=SECONDS] [tick | TOPIC PAYLOAD]`
 pub(crate) fn message(line: &str) -> Message {
     let mut message = Message::default();
     let mut rest = line;
@@ -78,6 +88,13 @@ pub(crate) fn message(line: &str) -> Message {
         match word {
             "qos=1" => message.qos = 1,
             "retain" => message.retain = true,
+            "tick" => {
+                message.is_tick = true;
+                return message;
+            }
+            at if at.starts_with("at=") => {
+                message.at = Some((at["at=".len()..].parse::<f64>().unwrap() * 1_000.0) as i64);
+            }
             topic => {
                 message.topic = topic.to_owned();
                 message.payload = rest.to_owned();
@@ -124,12 +141,18 @@ impl World {
         let whole = evaluator.evaluate(&self.records(0, self.messages.len()));
         let mut text = String::new();
         for rule in &rules {
+            if rule.windowed {
+                windows::describe(self, evaluator.as_ref(), rule, is_select, &mut text);
+                continue;
+            }
             if let Some(evaluation) = whole.iter().find(|evaluation| evaluation.rule == rule.name) {
                 describe(rule, evaluation, is_select, &mut text);
             }
             // A row does not depend on which others share its batch.
             let single = (0..self.messages.len()).filter_map(|row| {
-                evaluator.evaluate_rule(&rule.name, &self.records(row, 1)).map(|evaluation| rows_of(&evaluation))
+                evaluator
+                    .evaluate_rule(&rule.name, RulePart::Rows, &self.records(row, 1))
+                    .map(|evaluation| rows_of(&evaluation))
             });
             let single: Vec<_> = single.flatten().collect();
             let whole = whole.iter().find(|evaluation| evaluation.rule == rule.name).map(rows_of).unwrap_or_default();
@@ -138,7 +161,7 @@ impl World {
         Ok(text.trim_end().to_owned())
     }
 
-    fn records(&self, from: usize, count: usize) -> Records {
+    pub(crate) fn records(&self, from: usize, count: usize) -> Records {
         let messages = self.messages.get(from..from + count).unwrap();
         let column = |array: ArrayRef| array;
         macro_rules! array {
@@ -149,9 +172,9 @@ impl World {
         let device = |message: &Message| Topic::device_of(&message.topic).map(|(p, d)| (p.to_owned(), d.to_owned()));
         let columns = vec![
             array!(UInt64Array, |(i, _)| Some(Offset::new(1, (from + i) as u64).0)),
-            array!(UInt8Array, |_| Some(0)),
+            array!(UInt8Array, |(_, m)| Some(u8::from(m.is_tick))),
             // 2026-01-31 12:00:00 UTC, a second later each.
-            array!(TimestampMillisecondArray, |(i, _)| Some(1_769_860_800_000 + (from + i) as i64 * 1_000)),
+            array!(TimestampMillisecondArray, |(i, m)| Some(START + m.at.unwrap_or((from + i) as i64 * 1_000))),
             array!(StringArray, |(_, m)| device(m).map(|(product, _)| product)),
             array!(StringArray, |(_, m)| device(m).map(|(_, device)| device)),
             array!(StringArray, |(_, m)| Some(m.topic.clone())),
@@ -166,7 +189,7 @@ impl World {
             array!(StringArray, |_| None::<&str>),
             array!(BinaryArray, |_| None::<&[u8]>),
             array!(StringArray, |_| None::<&str>),
-            array!(UInt8Array, |_| Some(0)),
+            array!(UInt8Array, |(_, m)| Some(m.hop)),
             array!(StringArray, |_| None::<&str>),
             array!(BinaryArray, |(_, m)| Some(m.payload.as_bytes())),
             array!(BooleanArray, |_| None),
@@ -199,7 +222,7 @@ fn arguments(arguments: &[(String, StringArray)], row: usize, text: &mut String)
     }
 }
 
-fn describe(rule: &RuleDefinition, evaluation: &RuleEvaluation, is_select: bool, text: &mut String) {
+pub(crate) fn describe(rule: &RuleDefinition, evaluation: &RuleEvaluation, is_select: bool, text: &mut String) {
     for (action, rows) in rule.actions.iter().zip(&evaluation.actions) {
         for row in 0..rows.payload.len() {
             if !is_select {
