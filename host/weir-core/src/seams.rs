@@ -202,6 +202,17 @@ pub trait Evaluator: Send + Sync {
     /// Evaluates one part of one rule alone, for an action that lags. `None` if there is no such rule.
     fn evaluate_rule(&self, rule: &RuleName, part: RulePart, records: &Records) -> Option<RuleEvaluation>;
 
+    /// Evaluates a rule that joins tables, which [`Evaluator::evaluate`] leaves out. Blocks on the tables. `None` if there
+    /// is no such rule.
+    fn evaluate_joined(
+        &self,
+        _rule: &RuleName,
+        _records: &Records,
+        _tables: &[Arc<dyn Table>],
+    ) -> Option<Result<RuleEvaluation, TableError>> {
+        None
+    }
+
     /// The windows of a rule, as they were saved, or empty. `None` if it has none.
     fn windows(&self, _rule: &RuleName, _saved: Option<&[u8]>, _limits: WindowLimits) -> Option<OpenedWindows> {
         None

@@ -26,6 +26,8 @@ pub struct RuleDefinition {
     pub text: String,
     /// The topic filters after `FROM`.
     pub sources: Vec<TopicFilter>,
+    /// Tables that are joined: what they hold when a message is evaluated.
+    pub tables: Vec<String>,
     pub actions: Vec<ActionDefinition>,
     pub on_error: Option<ActionDefinition>,
     /// It groups messages in windows: its actions read what these make ([`crate::windows::rows_topic`]).

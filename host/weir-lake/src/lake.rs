@@ -75,7 +75,7 @@ impl Lake {
 
     async fn run(&self, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
         let mut catalog = (self.catalog)().await?;
-        catalog.tables.extend(self.tables.iter().map(|table| Arc::clone(table.schema())));
+        catalog.tables = self.tables.iter().map(|table| Arc::clone(table.schema())).collect();
         let query = plan_query(sql, &catalog)?;
         self.settle(&query).await?;
         let plan = self.with_sources(&query).map_err(|error| self.failure(&error))?;

@@ -47,7 +47,7 @@ impl PartitionStream for Windows {
         let limits = WindowLimits { groups: usize::MAX, bytes: self.memory };
         stream.spawn_blocking(move || {
             // Batches in which nothing closes send nothing, and must not be read for ever once nobody waits.
-            let wanted = records.take_while(|_| !batches.is_closed()).map(|batch| records_of(batch));
+            let wanted = records.take_while(|_| !batches.is_closed()).map(records_of);
             let refused =
                 run(plan, limits, wanted, AtEnd::Close, end, |closed| batches.blocking_send(Ok(closed)).is_ok())?;
             match refused {

@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use weir_core::{
-    Offset, RuleName,
-    seams::{Rows, RuleEvaluation, RulePart, Target},
+    Offset, RuleName, TopicFilter,
+    seams::{Rows, RuleEvaluation, RulePart, Table as SeamTable, Target},
 };
 use weir_log::Frame;
 use weir_store::{ActionLedger, NewDeadLetter};
@@ -53,7 +53,15 @@ pub(crate) struct Shared {
     pub(crate) options: super::RuleOptions,
     /// Bytes of a message.
     pub(crate) largest: usize,
+    /// What rules join; empty until the hub is complete, and again when it ends.
+    pub(crate) tables: watch::Sender<Arc<[Arc<dyn SeamTable>]>>,
     pub(crate) metrics: Metrics,
+}
+
+/// What a rule joins.
+pub(crate) struct Joins {
+    pub(crate) sources: Vec<TopicFilter>,
+    pub(crate) tables: Vec<String>,
 }
 
 pub(crate) struct Action {
@@ -61,6 +69,8 @@ pub(crate) struct Action {
     pub(crate) index: u32,
     /// Which part of what its rule makes it takes.
     pub(crate) part: RulePart,
+    /// What its rule joins, if it does: then it evaluates by itself, and never at the head, which must not wait for tables.
+    pub(crate) joins: Option<Arc<Joins>>,
     pub(crate) labels: ActionLabels,
     pub(crate) target: Arc<dyn Target>,
     /// Where rows go that the target rejects.
@@ -95,6 +105,7 @@ impl Action {
             rule,
             index,
             part,
+            joins: None,
             labels,
             target,
             error_target,
@@ -104,6 +115,13 @@ impl Action {
             ended: Notify::new(),
             listed: AtomicBool::new(false),
         }
+    }
+
+    /// The same for a rule that joins tables.
+    pub(crate) fn joining(mut self, joins: Arc<Joins>) -> Self {
+        self.account.get_mut().attached = false;
+        self.joins = Some(joins);
+        self
     }
 
     /// Enters what its rule made of a frame. Called by the head for attached actions, by the worker for itself.

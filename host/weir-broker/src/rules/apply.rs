@@ -6,6 +6,7 @@ use weir_core::{
     IndexName, KeyName, Principal, RuleName, SinkName,
     seams::{Catalog, Evaluator, Language, TargetKind},
     statement::{IndexDefinition, RuleDefinition, SinkDefinition, StartFrom, Statement},
+    table::TableSchema,
 };
 use weir_store::{INDEXES, NewRule, Role, Store, StoreError};
 
@@ -180,6 +181,10 @@ impl RuleRuntime {
         for source in &definition.sources {
             self.policy.load().may_subscribe(owner, source)?;
         }
+        // Tables show all devices, as queries do.
+        if let Some(table) = definition.tables.first().filter(|_| !matches!(owner, Principal::Administrator(_))) {
+            return Err(ApplyError::invalid(format!("rule {name}: only administrators may join {table}")));
+        }
         let targets = self.opener(&draft.sinks).open_rule(&definition, owner)?;
         let mut warnings = targets.warnings.clone();
         let before = draft.table.evaluator.window_shape(&name);
@@ -275,7 +280,7 @@ impl RuleRuntime {
         let products = self.store.products().await.map_err(ApplyError::Store)?;
         let declared = products.into_iter().filter(|product| !product.schema.is_empty());
         let schemas = declared.map(|product| (product.id, product.schema)).collect();
-        Ok(Catalog { schemas, tables: Vec::new() })
+        Ok(Catalog { schemas, tables: vec![TableSchema::devices(), TableSchema::shadows()] })
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), ApplyError> {

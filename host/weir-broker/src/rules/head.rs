@@ -153,10 +153,13 @@ impl Head {
                     continue;
                 }
                 let bound = account.attached.then_some(shared_position);
-                account.merge(bound)
+                let mut standing = account.merge(bound);
+                // One that is never at the head is listed again when it has read more.
+                standing.idle |= action.joins.is_some() && account.is_settled();
+                standing
             };
             entries.push(self.entry(&action, standing, shared_position));
-            if standing.idle && standing.merged_to <= shared_position {
+            if standing.idle && (action.joins.is_some() || standing.merged_to <= shared_position) {
                 action.unlist();
             } else {
                 still_open.push(action);

@@ -13,7 +13,7 @@ use weir_store::{ActionLedger, ActionProgress, Progress, RuleRow, SavedProgress,
 use super::{
     ApplyError, RuleRuntime,
     account::Account,
-    action::{Action, ERROR_ACTION, LATE_ACTION},
+    action::{Action, ERROR_ACTION, Joins, LATE_ACTION},
     apply::{owned_by, owners},
     table::{LiveRule, OpenTarget, OpenTargets, Table},
     windows::{LiveWindows, WindowWorker},
@@ -316,7 +316,13 @@ fn make_actions(
             LATE_ACTION => RulePart::Late,
             _ => RulePart::Rows,
         };
-        Arc::new(Action::new(rule, (index, part), &open.name, open.target, error_target, account(index)))
+        let action = Action::new(rule, (index, part), &open.name, open.target, error_target, account(index));
+        Arc::new(if definition.tables.is_empty() {
+            action
+        } else {
+            let (sources, tables) = (definition.sources.clone(), definition.tables.clone());
+            action.joining(Arc::new(Joins { sources, tables }))
+        })
     };
     numbered.chain(errors).chain(late).map(make).collect()
 }

@@ -150,6 +150,8 @@ pub struct RuleStatus {
     pub owner: String,
     pub sources: Vec<String>,
     pub text: String,
+    /// The same messages make the same rows whenever it runs. Not so where it joins tables, which are as they are then.
+    pub reproducible: bool,
     pub actions: Vec<ActionStatus>,
     /// If it has some.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -227,6 +229,7 @@ impl RuleRuntime {
             owner: rule.owner.to_string(),
             sources: rule.definition.sources.iter().map(ToString::to_string).collect(),
             text: self.masked(&rule.definition),
+            reproducible: rule.definition.tables.is_empty(),
             actions: rule.actions.iter().map(|action| status_of(action, &self.shared.clock)).collect(),
             windows: rule.windows.as_ref().filter(|_| rule.enabled).map(|windows| windows.status(&self.shared)),
         }
@@ -303,6 +306,7 @@ pub(crate) fn status_of(action: &Action, clock: &Clock) -> ActionStatus {
     let state = match (&account.paused, account.attached) {
         (Some(_), _) => ActionState::Paused,
         (None, true) => ActionState::Running,
+        (None, false) if action.joins.is_some() => ActionState::Running,
         (None, false) => ActionState::CatchingUp,
     };
     ActionStatus {

@@ -61,6 +61,7 @@ fn parse_line(line: &str) -> Statement {
         sources: vec![source],
         actions: words.next().unwrap().split(',').map(action).collect(),
         on_error: error.map(action),
+        tables: Vec::new(),
         windowed: false,
         on_late: None,
         start: StartFrom::Now,

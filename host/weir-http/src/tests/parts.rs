@@ -102,6 +102,7 @@ fn statement(line: &str) -> Result<Statement, SqlError> {
             actions: vec![ActionDefinition { target: target.to_owned(), settings: Vec::new() }],
             on_error: None,
             start: StartFrom::Now,
+            tables: Vec::new(),
             windowed: false,
             on_late: None,
         })),

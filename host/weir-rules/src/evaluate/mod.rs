@@ -11,6 +11,7 @@ mod compute;
 mod expression;
 mod index;
 mod inputs;
+mod joined;
 mod report;
 mod route;
 mod rule;
@@ -28,7 +29,7 @@ use hashbrown::{HashMap, HashSet};
 use weir_core::{
     RuleName,
     schema::Records,
-    seams::{Catalog, Evaluator, RuleEvaluation, RulePart, SqlError},
+    seams::{Catalog, Evaluator, RuleEvaluation, RulePart, SqlError, Table, TableError},
     statement::RuleDefinition,
     windows::{OpenedWindows, WindowLimits, WindowShape},
 };
@@ -43,7 +44,7 @@ use self::{
 pub use self::{inputs::InputReader, tables::TableReader};
 use crate::{
     plan::plan,
-    program::Program,
+    program::{JoinedRule, Program},
     window::{RuleWindows, WindowedRule},
 };
 
@@ -52,6 +53,14 @@ use crate::{
 pub struct RuleSet {
     index: Arc<Index>,
     windowed: Arc<Windowed>,
+    joined: Arc<Joined>,
+}
+
+/// Rules that join tables. They are evaluated by themselves, as they wait for the tables.
+#[derive(Default)]
+struct Joined {
+    rules: HashMap<RuleName, Arc<JoinedRule>>,
+    index: Index,
 }
 
 /// What rules with windows have beside their rows.
@@ -70,11 +79,11 @@ impl RuleSet {
     }
 
     pub fn len(&self) -> usize {
-        self.index.rules.len()
+        self.index.rules.len() + self.joined.rules.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.index.rules.is_empty()
+        self.len() == 0
     }
 
     /// The set with these programs added or replaced, of several of one name the last.
@@ -90,8 +99,36 @@ impl RuleSet {
         let has_windows =
             windowed.values().any(Option::is_some) || names.iter().any(|name| self.windows_of(name).is_some());
         let windowed = if has_windows { Arc::new(self.windowed.with(windowed)?) } else { Arc::clone(&self.windowed) };
-        let index = Arc::new(self.index.with(programs)?);
-        Ok(Self { index, windowed })
+        let (joining, plain): (Vec<_>, Vec<_>) = programs.into_iter().partition(|program| program.joins.is_some());
+        let mut next = Self { windowed, ..self.clone() };
+        // A rule may have joined before, or join now.
+        for program in &plain {
+            next.joined = next.without_joins(&program.name);
+        }
+        for program in &joining {
+            next.index = next.without_plain(&program.name);
+        }
+        if !joining.is_empty() {
+            next.joined = Arc::new(next.joined.with(joining)?);
+        }
+        if !plain.is_empty() {
+            next.index = Arc::new(next.index.with(plain)?);
+        }
+        Ok(next)
+    }
+
+    fn without_joins(&self, rule: &RuleName) -> Arc<Joined> {
+        match self.joined.rules.contains_key(rule) {
+            true => Arc::new(self.joined.without(rule)),
+            false => Arc::clone(&self.joined),
+        }
+    }
+
+    fn without_plain(&self, rule: &RuleName) -> Arc<Index> {
+        match self.index.names.contains_key(rule) {
+            true => Arc::new(self.index.without(rule)),
+            false => Arc::clone(&self.index),
+        }
     }
 
     fn windows_of(&self, rule: &RuleName) -> Option<&Arc<WindowedRule>> {
@@ -107,6 +144,22 @@ impl RuleSet {
     /// What windows are fed with by one rule.
     pub(crate) fn feed(&self, rule: &RuleName, records: &Records) -> Fed {
         self.index.one(rule, records, |run| report::fed(&run)).flatten().unwrap_or_default()
+    }
+}
+
+impl Joined {
+    fn with(&self, programs: Vec<Program>) -> Result<Self, (RuleName, SqlError)> {
+        let mut rules = self.rules.clone();
+        for program in &programs {
+            rules.extend(program.joins.clone().map(|joins| (program.name.clone(), joins)));
+        }
+        Ok(Self { index: self.index.with(programs)?, rules })
+    }
+
+    fn without(&self, rule: &RuleName) -> Self {
+        let mut rules = self.rules.clone();
+        rules.remove(rule);
+        Self { index: self.index.without(rule), rules }
     }
 }
 
@@ -148,6 +201,12 @@ impl Index {
         Index::new(rules).map_err(|error| (first, unprepared(&error)))
     }
 
+    fn without(&self, rule: &RuleName) -> Self {
+        let left = self.rules.iter().filter(|other| other.name != *rule).cloned().collect();
+        // They were in an index before, so that this one cannot fail.
+        Self::new(left).unwrap_or_default()
+    }
+
     /// Runs one rule over the messages that are for it.
     fn one<T>(&self, rule: &RuleName, records: &Records, then: impl FnOnce(Run<'_>) -> T) -> Option<T> {
         let number = *self.names.get(rule)?;
@@ -177,15 +236,13 @@ impl Evaluator for RuleSet {
     }
 
     fn without_rule(&self, rule: &RuleName) -> Arc<dyn Evaluator> {
-        let rules = self.index.rules.iter().filter(|other| other.name != *rule).cloned().collect();
-        // The rules that are left were in a set before, so that this set cannot fail.
-        let Ok(index) = Index::new(rules) else { return Arc::new(self.clone()) };
+        let (index, joined) = (self.without_plain(rule), self.without_joins(rule));
         let windowed = match self.windows_of(rule) {
             Some(_) => self.windowed.with([(rule.clone(), None)].into()).map(Arc::new).ok(),
             None => None,
         };
         let windowed = windowed.unwrap_or_else(|| Arc::clone(&self.windowed));
-        Arc::new(Self { index: Arc::new(index), windowed })
+        Arc::new(Self { index, windowed, joined })
     }
 
     fn evaluate(&self, records: &Records) -> Vec<RuleEvaluation> {
@@ -206,6 +263,18 @@ impl Evaluator for RuleSet {
         };
         let evaluation = index.one(rule, records, |run| report::report(&run).pop())??;
         Some(of_part(evaluation, part))
+    }
+
+    fn evaluate_joined(
+        &self,
+        rule: &RuleName,
+        records: &Records,
+        tables: &[Arc<dyn Table>],
+    ) -> Option<Result<RuleEvaluation, TableError>> {
+        let joins = self.joined.rules.get(rule)?;
+        let (fed, evaluation) =
+            self.joined.index.one(rule, records, |run| Some((report::fed(&run)?, report::report(&run).pop()?)))??;
+        Some(joined::evaluate(joins, fed, evaluation, tables))
     }
 
     fn windows(&self, rule: &RuleName, saved: Option<&[u8]>, limits: WindowLimits) -> Option<OpenedWindows> {
@@ -231,7 +300,7 @@ fn of_part(mut evaluation: RuleEvaluation, part: RulePart) -> RuleEvaluation {
 
 impl fmt::Debug for RuleSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.index.rules.iter().map(|rule| &rule.name)).finish()
+        f.debug_set().entries(self.index.rules.iter().chain(&self.joined.index.rules).map(|rule| &rule.name)).finish()
     }
 }
 

@@ -164,13 +164,17 @@ impl Reader<'_> {
         }
         let query = self.query()?;
         self.finish()?;
-        let sources = match sources::sources(self.source, &query, Purpose::Rule)?.first.what {
-            What::Messages(filter) => vec![filter],
-            What::Table(_) => Vec::new(),
-        };
+        let written = sources::sources(self.source, &query, Purpose::Rule)?;
+        let (mut sources, mut tables) = (Vec::new(), Vec::new());
+        for written in written.all() {
+            match &written.what {
+                What::Messages(filter) => sources.push(filter.clone()),
+                What::Table(table) => tables.push(table.clone()),
+            }
+        }
         let windowed = window::is_windowed(&query);
         let start = start.unwrap_or_default();
-        let definition = RuleDefinition { name, text, sources, actions, on_error, windowed, on_late, start };
+        let definition = RuleDefinition { name, text, sources, tables, actions, on_error, windowed, on_late, start };
         Ok(Parsed::Rule(Box::new(ParsedRule { definition, query, places, time })))
     }
 

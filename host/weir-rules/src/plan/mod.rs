@@ -8,6 +8,7 @@ mod aggregate;
 mod clauses;
 mod declared;
 mod inputs;
+mod joined;
 mod operand;
 mod output;
 mod physical;
@@ -63,6 +64,9 @@ fn plan_here(rule: &RuleDefinition, catalog: &Catalog) -> Result<Program, SqlErr
         return windowed::plan(rule, &parsed, &source, &selection, catalog);
     }
     windowed::refuse_time(&source, &parsed.time)?;
+    if !selection.sources.joined.is_empty() {
+        return joined::plan(rule, &parsed, &source, &selection, catalog);
+    }
     let relations = [Relation::of(&source, &selection.sources.first, catalog, 0)?];
     let [Relation::Messages { filter, .. }] = relations else {
         return Err(source.error(selection.sources.first.place, "a rule reads messages"));
@@ -114,6 +118,7 @@ fn plan_here(rule: &RuleDefinition, catalog: &Catalog) -> Result<Program, SqlErr
         error_arguments: compile(error_arguments).map_err(failed)?,
         inputs: inputs.into_vec(),
         windows: None,
+        joins: None,
     })
 }
 

@@ -53,6 +53,10 @@ pub(super) fn plan(
     selection: &Selection<'_>,
     catalog: &Catalog,
 ) -> Result<Program, SqlError> {
+    if let Some(joined) = selection.sources.joined.first() {
+        let error = source.error(joined.source.place, "windows are of messages alone");
+        return Err(error.hint("a second rule can read what this one makes, FROM '$rule/NAME', and join tables to it"));
+    }
     let relations = [Relation::of(source, &selection.sources.first, catalog, 0)?];
     let [Relation::Messages { filter, .. }] = relations else {
         return Err(source.error(selection.sources.first.place, "a rule reads messages"));
@@ -119,6 +123,7 @@ fn passing_on(rule: &RuleDefinition, topic: fn(&weir_core::RuleName) -> String) 
         arguments: Vec::new(),
         error_arguments: Vec::new(),
         windows: None,
+        joins: None,
     })
 }
 

@@ -152,6 +152,7 @@ impl WindowParts {
             arguments: Vec::new(),
             error_arguments: Vec::new(),
             windows: None,
+            joins: None,
         };
         let mut written = Vec::new();
         for ((call, _), aggregate) in grouping.calls().zip(&aggregates) {

@@ -11,6 +11,7 @@
 )]
 
 mod random;
+mod table;
 mod windows;
 mod world;
 

@@ -9,13 +9,13 @@ use arrow::array::{
 use weir_core::{
     Offset, Protocol, Topic,
     schema::{RECORD_SCHEMA, Records},
-    seams::{Catalog, Evaluator, FieldType, Language, RuleEvaluation, RulePart, SqlError},
+    seams::{Catalog, Evaluator, FieldType, Language, RuleEvaluation, RulePart, SqlError, Table},
     statement::{RuleDefinition, Statement},
     table::TableSchema,
 };
 use weir_rules::{language::SqlLanguage, plan};
 
-use crate::windows;
+use crate::{table, windows};
 
 /// When the first message was accepted.
 const START: i64 = 1_769_860_800_000;
@@ -24,13 +24,15 @@ const START: i64 = 1_769_860_800_000;
 pub(crate) struct World {
     pub(crate) catalog: Catalog,
     pub(crate) messages: Vec<Message>,
+    /// What tables hold, each row a JSON object.
+    pub(crate) tables: Vec<Arc<dyn Table>>,
 }
 
 impl Default for World {
     /// The tables that every hub has.
     fn default() -> Self {
         let tables = vec![TableSchema::devices(), TableSchema::shadows()];
-        Self { catalog: Catalog { tables, ..Catalog::default() }, messages: Vec::new() }
+        Self { catalog: Catalog { tables, ..Catalog::default() }, messages: Vec::new(), tables: Vec::new() }
     }
 }
 
@@ -55,6 +57,13 @@ impl World {
             "schema" => {
                 let product = words.next().unwrap().parse().unwrap();
                 self.catalog.schemas.insert(product, body.lines().map(field).collect());
+                None
+            }
+            "table" => {
+                let name = words.next().unwrap();
+                let schema = self.catalog.tables.iter().find(|schema| schema.name == name).unwrap();
+                let rows = body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+                self.tables.push(Arc::new(table::Rows { schema: Arc::clone(schema), rows }));
                 None
             }
             "messages" => {
@@ -104,6 +113,17 @@ pub(crate) fn message(line: &str) -> Message {
     }
 }
 
+impl Message {
+    /// A message that was accepted `at` milliseconds after the first.
+    pub(crate) fn accepted(at: i64, topic: &str, payload: String) -> Self {
+        Self { topic: topic.to_owned(), payload, at: Some(at), ..Self::default() }
+    }
+
+    pub(crate) fn tick(at: i64) -> Self {
+        Self { at: Some(at), is_tick: true, ..Self::default() }
+    }
+}
+
 fn field(line: &str) -> (String, FieldType) {
     let (name, field_type) = line.rsplit_once(' ').unwrap();
     let field_type = match field_type {
@@ -118,7 +138,7 @@ fn field(line: &str) -> (String, FieldType) {
 }
 
 /// Parses a script and plans its rules, as `weir apply` does.
-fn apply(script: &str, catalog: &Catalog) -> Result<(Arc<dyn Evaluator>, Vec<RuleDefinition>), SqlError> {
+pub(crate) fn apply(script: &str, catalog: &Catalog) -> Result<(Arc<dyn Evaluator>, Vec<RuleDefinition>), SqlError> {
     let mut rules = Vec::new();
     for statement in SqlLanguage.parse(script)? {
         if let Statement::CreateRule(rule) = statement {
@@ -141,6 +161,16 @@ impl World {
         let whole = evaluator.evaluate(&self.records(0, self.messages.len()));
         let mut text = String::new();
         for rule in &rules {
+            if !rule.tables.is_empty() {
+                let evaluate = |records: &Records| evaluator.evaluate_joined(&rule.name, records, &self.tables);
+                let whole = evaluate(&self.records(0, self.messages.len())).unwrap().unwrap();
+                describe(rule, &whole, is_select, &mut text);
+                let single = (0..self.messages.len()).map(|row| evaluate(&self.records(row, 1)).unwrap().unwrap());
+                let single: Vec<_> = single.flat_map(|evaluation| rows_of(&evaluation)).collect();
+                assert_eq!(sorted(single), sorted(rows_of(&whole)), "{body}: rows differ between one batch and many");
+                assert_eq!(whole.read, whole.matched + whole.unmatched + whole.failed, "{body}");
+                continue;
+            }
             if rule.windowed {
                 windows::describe(self, evaluator.as_ref(), rule, is_select, &mut text);
                 continue;
