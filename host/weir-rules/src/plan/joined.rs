@@ -14,8 +14,8 @@ use weir_core::{
 };
 
 use super::{
-    Compiler, Relation, Typing, aggregate::Aggregates, arguments_of, as_written, output, physical::column_of, plain,
-    start, template::templates,
+    Compiler, Draws, Relation, Typing, aggregate::Aggregates, arguments_of, as_written, output, physical::column_of,
+    plain, start, template::templates,
 };
 use crate::{
     error::{Hint, Source},
@@ -38,6 +38,7 @@ pub(super) fn plan(
         return Err(source.error(selection.sources.first.place, "a rule reads messages"));
     };
     let mut typing = Typing::new(source, &relations, Aggregates::Refused("ON"));
+    typing.draws = Draws::of(&parsed.query);
     let mut joins = Vec::new();
     for joined in &selection.sources.joined {
         joins.push((joined.kind, start(joined.on), typing.condition(joined.on, "ON")?));

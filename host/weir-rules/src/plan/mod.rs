@@ -31,7 +31,7 @@ use self::{
     physical::{Compiler, text_of},
     relation::Relation,
     template::{Template, TemplatePiece, templates},
-    typing::Typing,
+    typing::{Draws, Typing},
 };
 pub use self::{
     inputs::{data_type, kind_type},
@@ -72,6 +72,7 @@ fn plan_here(rule: &RuleDefinition, catalog: &Catalog) -> Result<Program, SqlErr
         return Err(source.error(selection.sources.first.place, "a rule reads messages"));
     };
     let mut typing = Typing::new(&source, &relations, Aggregates::Rule);
+    typing.draws = Draws::of(&parsed.query);
 
     let predicate = match selection.predicate {
         Some(predicate) => Some(typing.condition(predicate, "WHERE")?),

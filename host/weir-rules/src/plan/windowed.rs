@@ -12,7 +12,7 @@ use weir_core::{
 };
 
 use super::{
-    Compiler, Relation, Typing,
+    Compiler, Draws, Relation, Typing,
     aggregate::Aggregates,
     arguments_of, as_written,
     clauses::{Parts, read},
@@ -62,6 +62,7 @@ pub(super) fn plan(
         return Err(source.error(selection.sources.first.place, "a rule reads messages"));
     };
     let mut typing = Typing::new(source, &relations, Aggregates::Refused("WHERE"));
+    typing.draws = Draws::of(&parsed.query);
     let time = typing.time(&parsed.time)?;
     typing.aggregates = Aggregates::Refused("WHERE");
     let parts = read(&mut typing, selection)?;

@@ -1,87 +1,9 @@
-//! Rules with windows, over the messages of a file: what closes does not depend on how the messages come in batches, nor on
-//! whether the state is saved and read again between them.
+//! Windows made at random: what closes depends on the records alone, and is what a plain model says.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-
-use weir_core::{
-    seams::Evaluator,
-    statement::RuleDefinition,
-    windows::{WindowLimits, WindowRow, WindowStream, WindowTally, Windows, rows_topic},
-};
-
-use crate::world::{Message, World, apply, describe as describe_rows, message};
-
-/// Rows of a rule, late messages, and the counts that are not zero.
-pub(crate) fn describe(
-    world: &World,
-    evaluator: &dyn Evaluator,
-    rule: &RuleDefinition,
-    is_select: bool,
-    text: &mut String,
-) {
-    let count = world.messages.len();
-    let (rows, tally) = run(world, evaluator, rule, &[count], false);
-    let each: Vec<usize> = vec![1; count];
-    assert_eq!(run(world, evaluator, rule, &each, false), (rows.clone(), tally), "{}: one by one", rule.text);
-    assert_eq!(run(world, evaluator, rule, &each, true), (rows.clone(), tally), "{}: saved in between", rule.text);
-
-    let lines = |stream| {
-        let own = rows.iter().filter(move |row| row.stream == stream);
-        own.map(|row| String::from_utf8(row.payload.clone()).unwrap())
-    };
-    // The actions read what the windows made.
-    let made: Vec<_> =
-        lines(WindowStream::Rows).map(|payload| message(&format!("{} {payload}", rows_topic(&rule.name)))).collect();
-    let made = World { messages: made, ..World::default() };
-    let evaluations = evaluator.evaluate(&made.records(0, made.messages.len()));
-    for evaluation in evaluations.iter().filter(|evaluation| evaluation.rule == rule.name) {
-        describe_rows(rule, evaluation, is_select, text);
-    }
-    for late in lines(WindowStream::Late) {
-        writeln!(text, "late: {late}").unwrap();
-    }
-    let WindowTally { failed, untimed, future, late, refused, held_back, spoiled, .. } = tally;
-    let counts = [
-        ("failed", failed),
-        ("untimed", untimed),
-        ("future", future),
-        ("late", late),
-        ("refused", refused),
-        ("held back", held_back),
-        ("spoiled", spoiled),
-    ];
-    for (name, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-        writeln!(text, "{name}: {count}").unwrap();
-    }
-}
-
-/// The rows that windows make of batches of these sizes; the state goes through its saved form after each if `saved`.
-pub(crate) fn run(
-    world: &World,
-    evaluator: &dyn Evaluator,
-    rule: &RuleDefinition,
-    sizes: &[usize],
-    saved: bool,
-) -> (Vec<WindowRow>, WindowTally) {
-    let open = |state: Option<&[u8]>| -> Box<dyn Windows> {
-        let opened = evaluator.windows(&rule.name, state, WindowLimits::default()).unwrap();
-        assert_eq!(opened.lost, None, "{}", rule.text);
-        opened.windows
-    };
-    let mut windows = open(None);
-    let (mut rows, mut from) = (Vec::new(), 0);
-    for size in sizes {
-        rows.extend(windows.push(&world.records(from, *size)));
-        from += size;
-        if saved {
-            windows = open(Some(&windows.save().unwrap()));
-        }
-    }
-    assert!(rows.windows(2).all(|pair| pair[0].mark < pair[1].mark), "{}: marks grow", rule.text);
-    (rows, windows.tally())
-}
+use weir_rules::cases::{Message, World, messages as parse};
 
 /// Windows of each kind, closed by their device or by all, with aggregates whose state is a number, a list or a set.
 const RULES: [&str; 8] = [
@@ -113,26 +35,30 @@ fn record() -> impl Strategy<Value = (u8, i64, i64, i16, u8)> {
 
 fn messages(records: &[(u8, i64, i64, i16, u8)]) -> Vec<Message> {
     let mut at = 0;
-    let message = |(device, pause, skew, value, k): &(u8, i64, i64, i16, u8)| {
+    let line = |(device, pause, skew, value, k): &(u8, i64, i64, i16, u8)| {
         at += pause;
-        let topic = format!("A1B2C3D4E5/d{}/event", device % 3);
+        let topic = format!("at=+{pause}ms A1B2C3D4E5/d{}/event", device % 3);
         // In seconds since 1970; the first record was accepted at this time.
         let time = 1_769_860_800 + at / 1_000 + skew;
         match device {
             0..=5 => {
                 // Sums of these depend on the order.
                 let value = f64::from(*value) / 7.0;
-                Message::accepted(at, &topic, format!(r#"{{"t": {time}, "v": {value}, "k": "k{k}"}}"#))
+                format!(r#"{topic} {{"t": {time}, "v": {value}, "k": "k{k}"}}"#)
             }
-            6 => Message::accepted(at, &topic, "{".to_owned()),
-            7 => Message::accepted(at, &topic, r#"{"t": "x", "v": true}"#.to_owned()),
-            _ => Message::tick(at),
+            6 => format!("{topic} {{"),
+            7 => format!(r#"{topic} {{"t": "x", "v": true}}"#),
+            _ => format!("at=+{pause}ms tick"),
         }
     };
-    records.iter().map(message).collect()
+    let lines: Vec<String> = records.iter().map(line).collect();
+    parse(lines.iter().map(String::as_str)).unwrap()
 }
 
 proptest! {
+    // Each case plans its rule several times.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     /// Neither how records come in batches, nor saving and reading the state between them, changes a byte of any row.
     #[test]
     fn what_closes_depends_on_the_records_alone(
@@ -140,13 +66,13 @@ proptest! {
         sizes in prop::collection::vec(1..12_usize, 80),
         rule in 0..RULES.len(),
     ) {
-        let world = World { messages: messages(&records), ..World::default() };
+        let mut world = World::default();
+        world.messages = messages(&records);
         let (time, select) = RULES[rule].split_once("AS SELECT").unwrap();
         let (columns, group) = select.split_once("GROUP BY").unwrap();
         let script = format!(
             "CREATE RULE r TO out {time} AS SELECT {columns} FROM 'A1B2C3D4E5/+/event' GROUP BY {group}"
         );
-        let (evaluator, rules) = apply(&script, &world.catalog).unwrap();
         let mut left = records.len();
         let sizes: Vec<usize> = sizes
             .into_iter()
@@ -156,9 +82,9 @@ proptest! {
                 size
             })
             .collect();
-        let whole = run(&world, evaluator.as_ref(), &rules[0], &[records.len()], false);
-        prop_assert_eq!(&whole, &run(&world, evaluator.as_ref(), &rules[0], &sizes, false), "{}", script);
-        prop_assert_eq!(&whole, &run(&world, evaluator.as_ref(), &rules[0], &sizes, true), "{}, saved", script);
+        let whole = world.windows(&script, &[records.len()], false).unwrap();
+        prop_assert_eq!(&whole, &world.windows(&script, &sizes, false).unwrap(), "{}", script);
+        prop_assert_eq!(&whole, &world.windows(&script, &sizes, true).unwrap(), "{}, saved", script);
         let tally = whole.1;
         prop_assert_eq!(tally.read, tally.matched + tally.unmatched + tally.failed);
         prop_assert_eq!(tally.closed, tally.rows + tally.held_back + tally.spoiled);
@@ -173,14 +99,14 @@ proptest! {
     ) {
         // Without ticks and without messages that cannot be read.
         let records: Vec<_> = records.into_iter().filter(|(device, ..)| *device < 6).collect();
-        let world = World { messages: messages(&records), ..World::default() };
+        let mut world = World::default();
+        world.messages = messages(&records);
         let script = format!(
             "CREATE RULE r TO out EVENT TIME t UNIT 's' LATENESS '{lateness}001 ms' AS
              SELECT msg.device AS d, window_start AS w, count(*) AS n FROM 'A1B2C3D4E5/+/event'
              GROUP BY msg.device, hop('10 seconds', '{slide} seconds')"
         );
-        let (evaluator, rules) = apply(&script, &world.catalog).unwrap();
-        let (rows, tally) = run(&world, evaluator.as_ref(), &rules[0], &[records.len()], false);
+        let (rows, tally) = world.windows(&script, &[records.len()], false).unwrap();
 
         let (mut at, mut late) = (0, 0);
         let mut watermarks = BTreeMap::new();

@@ -30,6 +30,7 @@ mod shadow;
 mod status;
 mod subscribe;
 mod tail;
+mod test;
 
 use std::{future::Future, process::ExitCode};
 
@@ -103,6 +104,8 @@ enum Command {
     Tail(tail::Args),
     /// Run SQL over the messages that the hub holds
     Query(query::Args),
+    /// Run files of cases for rules, without a hub
+    Test(test::Args),
     /// Show how the hub is
     Status,
     /// Measure a hub of its own on this machine, beside mosquitto if it is installed
@@ -128,6 +131,7 @@ fn run(command: Command, target: &Target, out: Output) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args, target, out),
         Command::Completion(args) => completion::run(&args, out),
         Command::Bench(args) => bench::run(args, out),
+        Command::Test(args) => test::run(&args, out),
         Command::Create(what) => wait(create::run(what, &target.hub()?, out)),
         Command::Device(what) => wait(device::run(what, &target.hub()?, out)),
         Command::Apply(args) => wait(apply::run(args, &target.hub()?, out)),

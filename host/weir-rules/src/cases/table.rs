@@ -2,20 +2,30 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMillisecondArray,
+use arrow::{
+    array::{
+        ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMillisecondArray,
+    },
+    datatypes::{Field, Schema},
 };
-use arrow::datatypes::{Field, Schema};
 use serde_json::{Map, Value};
 use weir_core::{
     seams::{BoxFuture, Table, TableError, TakeRows},
     table::{ColumnKind, TableScan, TableSchema},
 };
 
-/// Rows that meet conditions and others: whoever reads them looks again.
-pub(crate) struct Rows {
-    pub(crate) schema: Arc<TableSchema>,
-    pub(crate) rows: Vec<Map<String, Value>>,
+/// Gives all its rows, whatever the conditions: whoever reads them looks again.
+pub(super) struct Rows {
+    schema: Arc<TableSchema>,
+    rows: Vec<Map<String, Value>>,
+}
+
+impl Rows {
+    /// `lines`: a JSON object for each row.
+    pub(super) fn new<'a>(schema: &Arc<TableSchema>, lines: impl Iterator<Item = &'a str>) -> Result<Self, String> {
+        let row = |line: &str| serde_json::from_str(line).map_err(|error| format!("{line:?} is no row: {error}"));
+        Ok(Self { schema: Arc::clone(schema), rows: lines.map(row).collect::<Result<_, _>>()? })
+    }
 }
 
 impl Table for Rows {
@@ -28,8 +38,8 @@ impl Table for Rows {
     }
 
     fn scan(&self, scan: &TableScan, rows: Arc<dyn TakeRows>) -> Result<(), TableError> {
-        let column = |place: &usize| {
-            let column = &self.schema.columns[*place];
+        let wanted = scan.columns.iter().filter_map(|place| self.schema.columns.get(*place));
+        let columns = wanted.map(|column| {
             let values = self.rows.iter().map(|row| row.get(&column.name).filter(|value| !value.is_null()));
             let array: ArrayRef = match column.kind {
                 ColumnKind::Text => Arc::new(values.map(|value| value?.as_str()).collect::<StringArray>()),
@@ -41,14 +51,14 @@ impl Table for Rows {
                     Arc::new(times.with_timezone("UTC"))
                 }
             };
-            (column.name.clone(), array)
-        };
-        let columns: Vec<(String, ArrayRef)> = scan.columns.iter().map(column).collect();
-        let fields = columns.iter().map(|(name, array)| Field::new(name, array.data_type().clone(), true));
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let arrays = columns.iter().map(|(_, array)| Arc::clone(array)).collect();
+            (Field::new(&column.name, array.data_type().clone(), true), array)
+        });
+        let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.unzip();
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows.len()));
-        rows.take(RecordBatch::try_new_with_options(schema, arrays, &options).unwrap());
+        let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options);
+        let failed =
+            |error: arrow::error::ArrowError| TableError { table: self.schema.name.clone(), reason: error.to_string() };
+        rows.take(batch.map_err(failed)?);
         Ok(())
     }
 }
