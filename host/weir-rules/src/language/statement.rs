@@ -23,7 +23,13 @@ use crate::error::{Hint, Source, nearest};
 #[derive(Debug)]
 pub(crate) enum Parsed {
     Rule(Box<ParsedRule>),
-    Other(Statement),
+    Other(Box<Statement>),
+}
+
+impl Parsed {
+    pub(super) fn other(statement: Statement) -> Self {
+        Self::Other(Box::new(statement))
+    }
 }
 
 #[derive(Debug)]
@@ -86,9 +92,9 @@ impl Reader<'_> {
                 None => Err(self.expected_word(&["RULE", "SINK", "INDEX"])),
             },
             Some("DROP") => match self.keyword(&["RULE", "SINK", "INDEX"]) {
-                Some("RULE") => Ok(Parsed::Other(Statement::DropRule(self.name()?))),
-                Some("SINK") => Ok(Parsed::Other(Statement::DropSink(self.name()?))),
-                Some(_) => Ok(Parsed::Other(Statement::DropIndex(self.name()?))),
+                Some("RULE") => Ok(Parsed::other(Statement::DropRule(self.name()?))),
+                Some("SINK") => Ok(Parsed::other(Statement::DropSink(self.name()?))),
+                Some(_) => Ok(Parsed::other(Statement::DropIndex(self.name()?))),
                 None => Err(self.expected_word(&["RULE", "SINK", "INDEX"])),
             },
             Some(verb) => {
@@ -97,7 +103,7 @@ impl Reader<'_> {
                 }
                 let name = self.name()?;
                 let enable = verb == "ENABLE";
-                Ok(Parsed::Other(if enable { Statement::EnableRule(name) } else { Statement::DisableRule(name) }))
+                Ok(Parsed::other(if enable { Statement::EnableRule(name) } else { Statement::DisableRule(name) }))
             }
             None if self.peeked_word().is_some_and(|word| word.value.eq_ignore_ascii_case("SELECT")) => Err(self
                 .unexpected("CREATE RULE or another statement")
@@ -212,7 +218,7 @@ impl Reader<'_> {
             }
             settings = setting::settings(self, &Token::Eq)?.0;
         }
-        Ok(Parsed::Other(Statement::CreateSink(SinkDefinition { name, text, kind, settings })))
+        Ok(Parsed::other(Statement::CreateSink(SinkDefinition { name, text, kind, settings })))
     }
 
     /// `kind(name => value, …)` or the name of a sink.
