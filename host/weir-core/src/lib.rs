@@ -17,6 +17,7 @@ pub mod product;
 pub mod schema;
 pub mod seams;
 pub mod shadow;
+mod sql_error;
 pub mod statement;
 pub mod subscription;
 pub mod table;

@@ -13,6 +13,7 @@
 //! the log like any other; nothing here reads a clock.
 
 mod clock;
+mod close;
 mod feed;
 mod frame;
 mod groups;
@@ -21,8 +22,6 @@ mod rows;
 mod run;
 mod saved;
 mod sources;
-#[cfg(test)]
-mod tests;
 pub(crate) mod zone;
 
 use std::sync::Arc;
