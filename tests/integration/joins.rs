@@ -25,7 +25,7 @@ fn a_rule_sees_the_shadow_and_the_presence_of_the_sending_device() {
     assert_eq!(hub.get("/v1/rules/upgrade")["reproducible"], json!(false));
     let desire = |fw: &str| {
         let path = format!("/v1/products/{PRODUCT}/devices/sensor/shadow");
-        let change = json!({"desired": {"fw": fw}});
+        let change = json!({"state": {"desired": {"fw": fw}}});
         assert!(hub.request(Method::PATCH, &path).json(&change).send().unwrap().status().is_success());
     };
     let mut client = Mqtt::connect(hub.mqtt_port(), &sensor).unwrap();
