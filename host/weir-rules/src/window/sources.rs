@@ -42,7 +42,7 @@ pub(super) struct Sources {
     free: Vec<u32>,
     /// When ticks would do something. One entry that counts for each device with open windows.
     due: BinaryHeap<Reverse<(i64, u32)>>,
-    pub(super) common: Common,
+    pub(super) common: Fleet,
     /// The last hour in which devices were forgotten.
     pub(super) swept: i64,
     bytes: usize,
@@ -50,7 +50,7 @@ pub(super) struct Sources {
 
 /// The watermark of windows that hold messages of several devices: the lowest of those that are not idle.
 #[derive(Debug)]
-pub(super) struct Common {
+pub(super) struct Fleet {
     pub(super) clock: Clock,
     /// The latest time that any device has said, and when the last message of any was accepted.
     pub(super) latest: i64,
@@ -61,7 +61,7 @@ pub(super) struct Common {
     idle: BinaryHeap<Reverse<(i64, u32)>>,
 }
 
-impl Default for Common {
+impl Default for Fleet {
     fn default() -> Self {
         let (lowest, idle) = (BinaryHeap::new(), BinaryHeap::new());
         Self { clock: Clock::default(), latest: i64::MIN, heard: i64::MIN, lowest, idle }
@@ -94,7 +94,7 @@ impl Sources {
             sources: Vec::new(),
             free: Vec::new(),
             due: BinaryHeap::new(),
-            common: Common::default(),
+            common: Fleet::default(),
             swept: i64::MIN,
             bytes: 0,
         }
@@ -265,7 +265,7 @@ impl Sources {
             }
             (source.active, source.timed) = (false, false);
         }
-        let Common { latest, heard, .. } = self.common;
+        let Fleet { latest, heard, .. } = self.common;
         match self.lowest() {
             Some((watermark, _)) => watermark,
             None if latest > i64::MIN && tick - heard >= IDLE => latest + (tick - heard) - IDLE - self.lateness,
@@ -276,7 +276,7 @@ impl Sources {
     /// When a tick would move the common watermark past the end of a window.
     pub(super) fn common_due(&mut self) -> Option<i64> {
         let end = self.common.clock.first_end()?;
-        let Common { latest, heard, .. } = self.common;
+        let Fleet { latest, heard, .. } = self.common;
         let beyond = end - (latest - self.lateness);
         if beyond > 0 {
             // No device has come so far: their clocks must go on with the hub's.
