@@ -52,7 +52,7 @@ fn a_newer_format_is_refused_by_name() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{} has format version 99 and this program knows versions up to 8: run the newer program again, \
+            "{} has format version 99 and this program knows versions up to 9: run the newer program again, \
              or restore a backup made before it",
             path.display()
         )
