@@ -43,17 +43,18 @@ use weir_store::{Product, Store, StoreError};
 use crate::{
     ApplyError, Broker, Drain, Limits, Metrics, RuleOptions, RuleRuntime, StoreAuthenticator,
     activation::activations,
-    broker::{Ailment, Inner, LogPublisher},
+    broker::{Ailment, Inner},
     delivery::DeliveryParts,
     gateway::{Gateways, SubDevices},
     ingress::Ingress,
     policy::PolicyInForce,
     presence::presence,
     registration::Registrar,
-    rules::{Floors, Head, Shared, Table, Ticker, stored_sources},
+    rules::{Floors, Head, LogPublisher, Shared, Table, Ticker, stored_sources},
     services::{Broadcaster, Calls, Services},
     session::Connections,
     shadow::{ChangeReaders, ShadowParts},
+    trace::Happenings,
 };
 
 /// Makes the kinds of target, given the hub as something to publish to.
@@ -124,7 +125,7 @@ impl Parts {
         for (product, classes) in store.all_topics().await.map_err(StartError::Products)? {
             policy.set_classes(product, classes);
         }
-        let sub_devices = SubDevices::default();
+        let sub_devices = SubDevices::new(metrics.sub_devices_online());
         let policy = PolicyInForce::new(policy, sub_devices.clone());
 
         // Sessions first: they are as they were before anybody can reach them.
@@ -175,8 +176,15 @@ impl Parts {
             changed: Arc::clone(&broadcasts_changed),
         };
         let largest = limits.payload;
-        let ingress = Ingress { log: log.clone(), policy: policy.clone(), limits, metrics: metrics.clone() };
-        let kinds = targets(Arc::new(LogPublisher { ingress: ingress.clone() }));
+        let happenings = Happenings::default();
+        let ingress = Ingress {
+            log: log.clone(),
+            policy: policy.clone(),
+            limits,
+            metrics: metrics.clone(),
+            happenings: happenings.clone(),
+        };
+        let kinds = targets(Arc::new(LogPublisher { ingress: ingress.clone(), shadows: Arc::clone(&shadows.state) }));
 
         let progress = store.progress().await.map_err(StartError::Progress)?;
         // What was accepted after the last checkpoint is read again: effects are at least once. Without a checkpoint
@@ -195,6 +203,7 @@ impl Parts {
             largest,
             tables: watch::Sender::new(Arc::new([])),
             metrics: metrics.clone(),
+            happenings,
         });
         let runtime =
             RuleRuntime::new(Arc::clone(&shared), store.clone(), language, kinds, policy, actions_drain.clone());

@@ -22,7 +22,7 @@ use super::{
     account::{Account, Work},
     table::Table,
 };
-use crate::{Metrics, metrics::ActionLabels};
+use crate::{Metrics, metrics::ActionLabels, trace::Happenings};
 
 /// The index that names a rule's error target among its actions.
 pub(crate) const ERROR_ACTION: u32 = 1_000;
@@ -56,6 +56,7 @@ pub(crate) struct Shared {
     /// What rules join; empty until the hub is complete, and again when it ends.
     pub(crate) tables: watch::Sender<Arc<[Arc<dyn SeamTable>]>>,
     pub(crate) metrics: Metrics,
+    pub(crate) happenings: Happenings,
 }
 
 /// What a rule joins.

@@ -186,6 +186,9 @@ impl RuleRuntime {
             return Err(ApplyError::invalid(format!("rule {name}: only administrators may join {table}")));
         }
         let targets = self.opener(&draft.sinks).open_rule(&definition, owner)?;
+        for topic in targets.actions.iter().chain(&targets.on_error).filter_map(|open| open.publishes_to.as_deref()) {
+            self.policy.load().may_publish(owner, topic)?;
+        }
         let mut warnings = targets.warnings.clone();
         let before = draft.table.evaluator.window_shape(&name);
         draft.table.evaluator = plan(draft.table.evaluator.as_ref(), &definition, catalog)?;

@@ -8,8 +8,8 @@ use weir_core::{
     DeviceId, Fingerprint, ProductId, RuleName, Timestamp,
     schema::Records,
     seams::{
-        BoxFuture, Catalog, Delivery, Evaluator, Language, Outcome, QueryEngine, QueryError, RuleEvaluation, RulePart,
-        SettingError, SettingSpec, SettingValue, Settings, SqlError, Target, TargetContext, TargetKind,
+        BoxFuture, Catalog, Delivery, Evaluator, Language, Outcome, Probe, QueryEngine, QueryError, RuleEvaluation,
+        RulePart, SettingError, SettingSpec, SettingValue, Settings, SqlError, Target, TargetContext, TargetKind,
     },
     statement::{ActionDefinition, RuleDefinition, Setting, SinkDefinition, StartFrom, Statement},
 };
@@ -89,6 +89,10 @@ impl Language for Words {
 
     fn evaluator(&self) -> Arc<dyn Evaluator> {
         Arc::new(Nothing)
+    }
+
+    fn probe(&self, _: &RuleDefinition, _: &Catalog) -> Result<Arc<dyn Probe>, SqlError> {
+        unimplemented!("no test traces these rules")
     }
 }
 

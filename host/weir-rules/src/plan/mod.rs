@@ -12,6 +12,7 @@ mod joined;
 mod operand;
 mod output;
 mod physical;
+mod probe;
 mod query;
 mod relation;
 mod template;
@@ -35,6 +36,7 @@ use self::{
 };
 pub use self::{
     inputs::{data_type, kind_type},
+    probe::probe,
     query::{Query, QueryColumn, QueryRead, QuerySource, plan_query},
     windows::Finish,
 };

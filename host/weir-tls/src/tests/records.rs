@@ -57,26 +57,25 @@ async fn bytes_arrive_as_they_were_sent() {
     for version in [&TLS12, &TLS13] {
         let (server, mut client) = pair(&[version]).await;
         let (mut reading, mut writing) = tokio::io::split(server);
-        let echo = tokio::spawn(async move {
+        let echo = async move {
             tokio::io::copy_buf(&mut tokio::io::BufReader::with_capacity(50_000, &mut reading), &mut writing)
                 .await
                 .unwrap();
             writing.shutdown().await.unwrap();
-        });
+        };
         let sent = bytes();
         let (before, after) = sent.split_at(BYTES / 3);
-        client.write_all(b"first, ").await.unwrap();
         if version.version == ProtocolVersion::TLSv1_3 {
             client.get_mut().1.refresh_traffic_keys().unwrap();
         }
         let (mut back, mut forth) = tokio::io::split(client);
-        let (received, ()) = tokio::join!(read_in_portions(&mut back), async {
+        let (received, (), ()) = tokio::join!(read_in_portions(&mut back), echo, async {
+            forth.write_all(b"first, ").await.unwrap();
             for part in [before, after] {
                 forth.write_all(part).await.unwrap();
             }
             forth.shutdown().await.unwrap();
         });
-        echo.await.unwrap();
         assert!(received == [b"first, ", sent.as_slice()].concat(), "{:?}: {} bytes", version.version, received.len());
     }
 }
