@@ -28,7 +28,7 @@ const SETTLED: Duration = Duration::from_secs(120);
 
 /// What one client sent, and which of it was acknowledged: message numbers, increasing over all lives of the hub.
 #[derive(Debug, Default)]
-struct Sent {
+pub(crate) struct Sent {
     /// The highest number that may have been sent.
     last: u64,
     acknowledged: BTreeSet<u64>,
@@ -143,7 +143,7 @@ fn as_number(value: &Value) -> Option<u64> {
 }
 
 /// Publishes as fast as 64 in flight allow, until `wanted` more messages have been acknowledged.
-fn load(port: u16, login: &Login, sent: &mut Sent, wanted: u64) {
+pub(crate) fn load(port: u16, login: &Login, sent: &mut Sent, wanted: u64) {
     let mut options = MqttOptions::new(&login.client_id, "127.0.0.1", port);
     options.set_credentials(&login.username, &login.password).set_inflight(64);
     let (client, mut connection): (Client, Connection) = Client::new(options, 64);

@@ -66,7 +66,8 @@ fn messages_are_queried_wherever_they_are() {
     assert_eq!(compacted(&hub), 300);
     publish(&hub, 300..310);
     all_numbers(&hub, 310);
-    assert_eq!(hub.metric("weir_lake_messages"), 300.0);
+    // It may have taken some of the others meanwhile.
+    assert!(hub.metric("weir_lake_messages") >= 300.0);
 
     // What is printed, and how much was read for it.
     let sql = format!("SELECT n, pad FROM '{PRODUCT}/odd/event' WHERE n > 299");

@@ -52,7 +52,7 @@ pub use pipeline::{Parts, Running, StartError};
 pub use registration::{RegisterError, Registered, SignedRegistration};
 pub use rules::{
     ActionStatus, Applied, ApplyError, Backfill, BackfillCounts, BackfillError, BackfillProgress, Backfilled, Change,
-    ReplayError, RuleOptions, RuleRuntime, RuleStatus,
+    ReplayError, RuleOptions, RuleRuntime, RuleStatus, WindowStatus,
 };
 pub use services::{BroadcastError, CallAnswer, CallError};
 pub use session::{

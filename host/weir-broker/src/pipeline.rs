@@ -50,7 +50,7 @@ use crate::{
     policy::PolicyInForce,
     presence::presence,
     registration::Registrar,
-    rules::{Floors, Head, LogPublisher, Shared, Table, stored_sources},
+    rules::{Floors, Head, LogPublisher, Shared, Table, Ticker, stored_sources},
     services::{Broadcaster, Calls, Services},
     session::Connections,
     shadow::{ChangeReaders, ShadowParts},
@@ -77,10 +77,20 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Running {
     pub broker: Broker,
+    joined: Joined,
     front: Drain,
     actions: Drain,
     rules: Drain,
     delivery: Drain,
+}
+
+/// Where rules find the tables that they join. These hold the broker, so they are let go of at the end.
+struct Joined(Arc<Shared>);
+
+impl std::fmt::Debug for Joined {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Joined").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -165,6 +175,7 @@ impl Parts {
             rate: limits.broadcast_messages,
             changed: Arc::clone(&broadcasts_changed),
         };
+        let largest = limits.payload;
         let happenings = Happenings::default();
         let ingress = Ingress {
             log: log.clone(),
@@ -189,12 +200,16 @@ impl Parts {
             checkpoint_now: Notify::new(),
             change_readers: readers,
             options,
+            largest,
+            tables: watch::Sender::new(Arc::new([])),
             metrics: metrics.clone(),
             happenings,
         });
         let runtime =
             RuleRuntime::new(Arc::clone(&shared), store.clone(), language, kinds, policy, actions_drain.clone());
         runtime.load(&progress, position).await.map_err(StartError::Rules)?;
+        rules_drain.spawn("ticks for windows", Ticker::new(Arc::clone(&shared)).run(rules_drain.clone()));
+        let rules_shared = Arc::clone(&shared);
         let head = Head::new(shared, store.clone(), Floors::of(&delivery, &shadows), ailment.clone(), position);
         rules_drain.spawn("rules", head.run(rules_drain.clone()));
 
@@ -228,12 +243,20 @@ impl Parts {
             front: front.clone(),
             background: rules_drain.clone(),
         });
+        rules_shared.tables.send_replace(broker.tables().into());
         // Before anybody can reach the hub: what gateways subscribed to for others rested on connections that are gone.
         if broker.store().products().await.map_err(StartError::Products)?.iter().any(Product::is_of_gateways) {
             broker.end_what_was_lent().await;
         }
         rules_drain.spawn("gateways", Gateways::new(broker.clone()).run(rules_drain.clone()));
-        Ok(Running { broker, front, actions: actions_drain, rules: rules_drain, delivery: delivery_drain })
+        Ok(Running {
+            broker,
+            joined: Joined(rules_shared),
+            front,
+            actions: actions_drain,
+            rules: rules_drain,
+            delivery: delivery_drain,
+        })
     }
 }
 
@@ -242,6 +265,7 @@ impl Running {
     pub async fn drain(self, timeout: Duration) -> bool {
         let front = self.front.run_down(timeout).await;
         let actions = self.actions.run_down(timeout).await;
+        self.joined.0.tables.send_replace(Arc::new([]));
         let rules = self.rules.run_down(timeout).await;
         let delivery = self.delivery.run_down(timeout).await;
         self.broker.log().close().await;

@@ -18,11 +18,13 @@ pub mod product;
 pub mod schema;
 pub mod seams;
 pub mod shadow;
+mod sql_error;
 pub mod statement;
 pub mod subscription;
 pub mod table;
 pub mod topic;
 pub mod trie;
+pub mod windows;
 
 pub use certificate::{CertificateIdentity, Fingerprint, InvalidHex, Serial, Voucher};
 pub use envelope::{Envelope, OwnedMessage, Protocol, Qos, Timestamp};

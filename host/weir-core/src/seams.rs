@@ -12,6 +12,7 @@ use crate::{
     schema::Records,
     statement::{RuleDefinition, Statement},
     table::{TableScan, TableSchema},
+    windows::{OpenedWindows, WindowLimits, WindowShape},
 };
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -103,60 +104,7 @@ pub trait Authenticator: Send + Sync {
 
 // === rules ===
 
-/// An error in a text that somebody wrote, with the place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SqlError {
-    /// Lower case, no full stop.
-    pub message: String,
-    /// Line and column in the submitted text, from 1.
-    pub position: Option<(u64, u64)>,
-    /// The line itself, to draw the caret under.
-    pub line: Option<String>,
-    /// What to write instead.
-    pub hint: Option<String>,
-}
-
-impl SqlError {
-    /// An error in `text`, placed in the `script` that holds `text`.
-    #[must_use]
-    pub fn within(mut self, script: &str, text: &str) -> Self {
-        let (Some(start), Some((line, column))) = (script.find(text), self.position) else { return self };
-        let before = script.get(..start).unwrap_or_default();
-        let first = before.split('\n').count() as u64;
-        let indent = before.rsplit('\n').next().unwrap_or_default().chars().count() as u64;
-        let number = first + line - 1;
-        self.position = Some((number, if line == 1 { indent + column } else { column }));
-        let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
-        self.line = script.split('\n').nth(index).map(|line| line.trim_end_matches('\r').to_owned());
-        self
-    }
-}
-
-impl fmt::Display for SqlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.position {
-            Some((line, column)) => write!(f, "line {line}, column {column}: {}", self.message)?,
-            None => f.write_str(&self.message)?,
-        }
-        if let (Some(line), Some((number, column))) = (&self.line, self.position) {
-            let width = number.to_string().len();
-            let indent = usize::try_from(column.saturating_sub(1)).unwrap_or(0);
-            write!(f, "\n  {number} | {line}\n  {:width$} | {:indent$}^", "", "")?;
-        }
-        if let Some(hint) = &self.hint {
-            write!(f, "\n  hint: {hint}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for SqlError {}
-
-impl Classify for SqlError {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Invalid
-    }
-}
+pub use crate::sql_error::SqlError;
 
 /// The type that a product's schema declares for a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -245,20 +193,54 @@ pub trait Evaluator: Send + Sync {
     /// other rows or rules share its batch.
     fn evaluate(&self, records: &Records) -> Vec<RuleEvaluation>;
 
-    /// Evaluates one rule alone, for an action that lags. `None` if there is no such rule.
-    fn evaluate_rule(&self, rule: &RuleName, records: &Records) -> Option<RuleEvaluation>;
+    /// Evaluates one part of one rule alone, for an action that lags. `None` if there is no such rule.
+    fn evaluate_rule(&self, rule: &RuleName, part: RulePart, records: &Records) -> Option<RuleEvaluation>;
+
+    /// Evaluates a rule that joins tables, which [`Evaluator::evaluate`] leaves out. Blocks on the tables. `None` if there
+    /// is no such rule.
+    fn evaluate_joined(
+        &self,
+        _rule: &RuleName,
+        _records: &Records,
+        _tables: &[Arc<dyn Table>],
+    ) -> Option<Result<RuleEvaluation, TableError>> {
+        None
+    }
+
+    /// The windows of a rule, as they were saved, or empty. `None` if it has none.
+    fn windows(&self, _rule: &RuleName, _saved: Option<&[u8]>, _limits: WindowLimits) -> Option<OpenedWindows> {
+        None
+    }
 
     /// What a rule reads beside its messages that is not as it was then: live tables, by name. With any, running it over
     /// the past need not make the rows that it made.
     fn reads_live(&self, _rule: &RuleName) -> Vec<String> {
         Vec::new()
     }
+
+    /// What the state of a rule's windows depends on. `None` if it has none.
+    fn window_shape(&self, _rule: &RuleName) -> Option<WindowShape> {
+        None
+    }
+}
+
+/// What a part of a rule's actions reads. Without windows there are rows alone, and failures come with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RulePart {
+    /// Rows for the actions.
+    #[default]
+    Rows,
+    /// Messages that the windows could not read, for `ON ERROR TO`.
+    Failures,
+    /// Messages that came too late for the windows, for `ON LATE TO`.
+    Late,
 }
 
 /// What one rule made of one batch. Rules whose source matched no row are not reported.
 #[derive(Debug, Clone)]
 pub struct RuleEvaluation {
     pub rule: RuleName,
+    pub part: RulePart,
     /// Rows whose topic matched the source: `read = matched + unmatched + failed`.
     pub read: u64,
     pub matched: u64,
@@ -516,39 +498,5 @@ impl Classify for QueryError {
             Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Failed(_) => ErrorKind::Internal,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_is_shown_with_its_place() {
-        let error = SqlError {
-            message: "there is no function uper".to_owned(),
-            position: Some((12, 8)),
-            line: Some("SELECT uper(name)".to_owned()),
-            hint: Some("did you mean upper?".to_owned()),
-        };
-        let text = "line 12, column 8: there is no function uper
-  12 | SELECT uper(name)
-     |        ^
-  hint: did you mean upper?";
-        assert_eq!(error.to_string(), text);
-    }
-
-    #[test]
-    fn a_place_in_a_statement_becomes_one_in_its_script() {
-        let statement = "CREATE RULE r\nAS SELECT";
-        let script = format!("-- one\n/* é */ {statement};");
-        let at = |position| {
-            let error = SqlError { message: String::new(), position, line: None, hint: None };
-            let error = error.within(&script, statement);
-            (error.position, error.line)
-        };
-        assert_eq!(at(Some((1, 8))), (Some((2, 16)), Some("/* é */ CREATE RULE r".to_owned())));
-        assert_eq!(at(Some((2, 4))), (Some((3, 4)), Some("AS SELECT;".to_owned())));
-        assert_eq!(at(None), (None, None));
     }
 }

@@ -18,7 +18,7 @@ pub enum Statement {
     DisableRule(RuleName),
 }
 
-/// `CREATE RULE name TO action, … [ON ERROR TO action] [START FROM …] AS SELECT …`
+/// `CREATE RULE name TO action, … [ON ERROR TO action] [EVENT TIME …] [START FROM …] AS SELECT …`
 #[derive(Debug, Clone, PartialEq)]
 pub struct RuleDefinition {
     pub name: RuleName,
@@ -26,8 +26,14 @@ pub struct RuleDefinition {
     pub text: String,
     /// The topic filters after `FROM`.
     pub sources: Vec<TopicFilter>,
+    /// Tables that are joined: what they hold when a message is evaluated.
+    pub tables: Vec<String>,
     pub actions: Vec<ActionDefinition>,
     pub on_error: Option<ActionDefinition>,
+    /// It groups messages in windows: its actions read what these make ([`crate::windows::rows_topic`]).
+    pub windowed: bool,
+    /// Where messages go that come too late for their windows.
+    pub on_late: Option<ActionDefinition>,
     pub start: StartFrom,
 }
 

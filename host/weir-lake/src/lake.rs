@@ -7,7 +7,7 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use datafusion::{
-    catalog::TableProvider,
+    catalog::{TableProvider, streaming::StreamingTable},
     common::tree_node::{Transformed, TreeNode},
     datasource::provider_as_source,
     error::DataFusionError,
@@ -37,6 +37,7 @@ use crate::{
     messages::{QueriedMessages, WAITING_BATCHES},
     read::Past,
     tables::QueriedTable,
+    windows::Windows,
 };
 
 /// What one query may take.
@@ -88,7 +89,7 @@ impl Lake {
     /// Plans a query and begins to run it.
     async fn begin(&self, request: QueryRequest<'_>, deadline: Instant) -> Result<Running, QueryError> {
         let mut catalog = (self.catalog)().await?;
-        catalog.tables.extend(self.tables.iter().map(|table| Arc::clone(table.schema())));
+        catalog.tables = self.tables.iter().map(|table| Arc::clone(table.schema())).collect();
         let query = plan_query(request.sql, &catalog)?;
         self.settle(&query).await?;
         if query.sources.iter().any(|source| matches!(source.read, QueryRead::Messages { .. })) {
@@ -157,6 +158,16 @@ impl Lake {
                 schema,
                 progress: Arc::clone(request.progress),
             })),
+            QueryRead::Windows(plan) => {
+                let windows = Windows {
+                    past: self.past.clone(),
+                    time: request.time,
+                    plan: Arc::clone(plan),
+                    memory: self.options.memory,
+                    progress: Arc::clone(request.progress),
+                };
+                Ok(Arc::new(StreamingTable::try_new(schema, vec![Arc::new(windows)])?))
+            }
             QueryRead::Table { table, inputs } => {
                 let missing = || DataFusionError::Plan(format!("there is no table {table}"));
                 let table = Arc::clone(self.table(table).ok_or_else(missing)?);

@@ -14,6 +14,7 @@ mod lake;
 mod messages;
 mod read;
 mod tables;
+mod windows;
 
 #[cfg(test)]
 mod tests;

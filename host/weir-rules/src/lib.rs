@@ -1,10 +1,9 @@
 //! Rules: SQL over messages.
 //!
 //! A script becomes statements ([`language`]), a rule a [`program::Program`] ([`plan`]), and a set of programs runs over
-//! batches ([`evaluate`]), reading JSON ([`extract`]). Planning happens when a rule is saved and never on the data path.
+//! batches ([`evaluate`]), reading JSON ([`extract`]). Rules that group messages gather them in windows ([`window`]). Planning happens when a rule is saved and never on the data path.
 
 pub mod cases;
-pub mod decode;
 mod error;
 pub mod evaluate;
 pub mod extract;
@@ -14,3 +13,4 @@ pub mod plan;
 pub mod program;
 mod render;
 mod stack;
+pub mod window;

@@ -4,9 +4,12 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
 pub use weir_core::path::{JsonPath, Step};
 use weir_core::{RuleName, TopicFilter, seams::SettingValue};
+
+use crate::window::WindowedRule;
 
 /// The type that an occurrence of a path demands. A value of another type is NULL and counted as a mismatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,4 +121,33 @@ pub struct Program {
     pub arguments: Vec<Vec<Argument>>,
     /// The same for the error target; these use `msg.*` only.
     pub error_arguments: Vec<Argument>,
+    /// What makes the messages that the program reads, if windows do.
+    pub windows: Option<Arc<WindowedRule>>,
+    /// What its messages are joined with: then its columns are inputs, and the rows are made of them there.
+    pub joins: Option<Arc<JoinedRule>>,
+}
+
+/// What a rule makes of its messages and the rows of tables that belong to them.
+#[derive(Debug, Clone)]
+pub struct JoinedRule {
+    pub tables: Vec<JoinedTable>,
+    /// The columns of the messages, then those of each table; what expressions are bound to.
+    pub schema: SchemaRef,
+    pub predicate: Option<Arc<dyn PhysicalExpr>>,
+    pub columns: Vec<OutputColumn>,
+    pub arguments: Vec<Vec<Argument>>,
+}
+
+/// A table that is looked up by the devices of the messages.
+#[derive(Debug, Clone)]
+pub struct JoinedTable {
+    pub table: String,
+    pub inputs: Vec<TableInput>,
+    /// A message without a row of it stays, with NULL for its columns.
+    pub left: bool,
+    /// The product and the device that are looked for, over the columns of the messages.
+    pub product: Arc<dyn PhysicalExpr>,
+    pub device: Arc<dyn PhysicalExpr>,
+    /// ON, over the columns up to those of this table.
+    pub on: Arc<dyn PhysicalExpr>,
 }

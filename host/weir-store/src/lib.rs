@@ -32,6 +32,7 @@ mod tables;
 mod tokens;
 mod topics;
 mod vault;
+mod windows;
 mod writer;
 
 #[cfg(test)]
@@ -59,3 +60,4 @@ pub use snapshots::Snapshot;
 pub use store::{Store, StoreOptions};
 pub use tables::{DeviceFields, INDEXES, IndexRow, ShadowFields, ShadowTexts};
 pub use tokens::{TOKENS_PER_DEVICE, TokenCheck, TokenId, TokenRow};
+pub use windows::SavedWindows;

@@ -13,7 +13,7 @@ use crate::{
     snapshots::{get_cursor, set_cursor},
 };
 
-/// The number by which a rule's error target stands among its actions.
+/// The number by which a rule's error target stands among its actions. Those of the rule itself have lower ones.
 pub const ERROR_ACTION: u32 = 1000;
 
 /// The cursor that all actions at the head share.

@@ -19,7 +19,7 @@ pub struct NewRule {
     pub enabled: bool,
     /// The first offset that it reads. Matters when the rule is new; a changed rule goes on where it was.
     pub start: Offset,
-    /// How many actions it has, the error target not counted. Progress of others is forgotten.
+    /// How many actions it has, those for errors and late messages not counted. Progress of others is forgotten.
     pub actions: u32,
 }
 
@@ -94,7 +94,7 @@ impl Store {
                     .execute(params![name, saved.version.saturating_sub(KEPT_VERSIONS)])?;
             }
             connection
-                .prepare_cached("DELETE FROM action_progress WHERE rule = ?1 AND action >= ?2 AND action <> ?3")?
+                .prepare_cached("DELETE FROM action_progress WHERE rule = ?1 AND action >= ?2 AND action < ?3")?
                 .execute(params![name, new.actions, ERROR_ACTION])?;
             Ok(saved)
         })

@@ -157,6 +157,11 @@ impl Account {
         }
     }
 
+    /// Nothing that it was given waits.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.frames.is_empty()
+    }
+
     /// The log has dropped what lies before `oldest`: goes on from there and says which range was skipped.
     pub(crate) fn skip_to(&mut self, oldest: Offset) -> (Offset, Offset) {
         let from = self.read_to;

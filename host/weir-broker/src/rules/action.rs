@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use weir_core::{
-    Offset, RuleName,
-    seams::{Rows, RuleEvaluation, Target},
+    Offset, RuleName, TopicFilter,
+    seams::{Rows, RuleEvaluation, RulePart, Table as SeamTable, Target},
 };
 use weir_log::Frame;
 use weir_store::{ActionLedger, NewDeadLetter};
@@ -26,6 +26,8 @@ use crate::{Metrics, metrics::ActionLabels, trace::Happenings};
 
 /// The index that names a rule's error target among its actions.
 pub(crate) const ERROR_ACTION: u32 = 1_000;
+/// That of the target for messages that come too late for its windows.
+pub(crate) const LATE_ACTION: u32 = 1_001;
 
 /// Rows that wait in memory for one action. Beyond it the action is detached and reads them from the log later.
 const QUEUED_ROWS: usize = 16_384;
@@ -49,13 +51,27 @@ pub(crate) struct Shared {
     /// Told what rules read, so that changes of shadows are said where one does.
     pub(crate) change_readers: Arc<crate::shadow::ChangeReaders>,
     pub(crate) options: super::RuleOptions,
+    /// Bytes of a message.
+    pub(crate) largest: usize,
+    /// What rules join; empty until the hub is complete, and again when it ends.
+    pub(crate) tables: watch::Sender<Arc<[Arc<dyn SeamTable>]>>,
     pub(crate) metrics: Metrics,
     pub(crate) happenings: Happenings,
+}
+
+/// What a rule joins.
+pub(crate) struct Joins {
+    pub(crate) sources: Vec<TopicFilter>,
+    pub(crate) tables: Vec<String>,
 }
 
 pub(crate) struct Action {
     pub(crate) rule: RuleName,
     pub(crate) index: u32,
+    /// Which part of what its rule makes it takes.
+    pub(crate) part: RulePart,
+    /// What its rule joins, if it does: then it evaluates by itself, and never at the head, which must not wait for tables.
+    pub(crate) joins: Option<Arc<Joins>>,
     pub(crate) labels: ActionLabels,
     pub(crate) target: Arc<dyn Target>,
     /// Where rows go that the target rejects.
@@ -79,7 +95,7 @@ impl std::fmt::Debug for Action {
 impl Action {
     pub(crate) fn new(
         rule: RuleName,
-        index: u32,
+        (index, part): (u32, RulePart),
         target_name: &str,
         target: Arc<dyn Target>,
         error_target: Option<Arc<dyn Target>>,
@@ -89,6 +105,8 @@ impl Action {
         Self {
             rule,
             index,
+            part,
+            joins: None,
             labels,
             target,
             error_target,
@@ -98,6 +116,13 @@ impl Action {
             ended: Notify::new(),
             listed: AtomicBool::new(false),
         }
+    }
+
+    /// The same for a rule that joins tables.
+    pub(crate) fn joining(mut self, joins: Arc<Joins>) -> Self {
+        self.account.get_mut().attached = false;
+        self.joins = Some(joins);
+        self
     }
 
     /// Enters what its rule made of a frame. Called by the head for attached actions, by the worker for itself.
@@ -145,7 +170,9 @@ impl Action {
                 Work { frame: Arc::clone(frame), rows, reasons: failures.reasons.clone() }
             })
         } else {
-            let rows = evaluation.actions.get(self.index as usize);
+            // Late messages are for one target alone.
+            let index = if self.index == LATE_ACTION { 0 } else { self.index as usize };
+            let rows = evaluation.actions.get(index);
             rows.map(|rows| Work { frame: Arc::clone(frame), rows: rows.clone(), reasons: Vec::new() })
         };
         (tally, work)

@@ -6,6 +6,7 @@ use weir_core::{
     IndexName, KeyName, Principal, RuleName, SinkName,
     seams::{Catalog, Evaluator, Language, TargetKind},
     statement::{IndexDefinition, RuleDefinition, SinkDefinition, StartFrom, Statement},
+    table::TableSchema,
 };
 use weir_store::{INDEXES, NewRule, Role, Store, StoreError};
 
@@ -13,6 +14,7 @@ use super::{
     ApplyError, RuleRuntime,
     action::Shared,
     table::{LiveRule, OpenTargets, Opener, Table},
+    windows,
 };
 use crate::{Drain, policy::PolicyInForce};
 
@@ -179,12 +181,18 @@ impl RuleRuntime {
         for source in &definition.sources {
             self.policy.load().may_subscribe(owner, source)?;
         }
+        // Tables show all devices, as queries do.
+        if let Some(table) = definition.tables.first().filter(|_| !matches!(owner, Principal::Administrator(_))) {
+            return Err(ApplyError::invalid(format!("rule {name}: only administrators may join {table}")));
+        }
         let targets = self.opener(&draft.sinks).open_rule(&definition, owner)?;
         for topic in targets.actions.iter().chain(&targets.on_error).filter_map(|open| open.publishes_to.as_deref()) {
             self.policy.load().may_publish(owner, topic)?;
         }
-        let warnings = targets.warnings.clone();
+        let mut warnings = targets.warnings.clone();
+        let before = draft.table.evaluator.window_shape(&name);
         draft.table.evaluator = plan(draft.table.evaluator.as_ref(), &definition, catalog)?;
+        warnings.extend(windows::warning(before.as_ref(), draft.table.evaluator.as_ref(), &name, old.as_deref()));
         let (version, change) = match &old {
             Some(old) => (old.version + 1, Change::Updated),
             None => (1, Change::Created),
@@ -208,6 +216,7 @@ impl RuleRuntime {
             start,
             enabled: true,
             // Those of the old version, until `put_in_force` exchanges them.
+            windows: old.as_ref().and_then(|old| old.windows.clone()),
             actions: old.map(|old| old.actions.clone()).unwrap_or_default(),
         };
         draft.writes.push(Write::Rule(row));
@@ -262,6 +271,7 @@ impl RuleRuntime {
             start: self.shared.log.appended(),
             enabled,
             actions: old.actions.clone(),
+            windows: old.windows.clone(),
         };
         draft.table.rules.insert(name.clone(), Arc::new(live));
         draft.writes.push(Write::Enabled(name.clone(), enabled));
@@ -273,7 +283,7 @@ impl RuleRuntime {
         let products = self.store.products().await.map_err(ApplyError::Store)?;
         let declared = products.into_iter().filter(|product| !product.schema.is_empty());
         let schemas = declared.map(|product| (product.id, product.schema)).collect();
-        Ok(Catalog { schemas, tables: Vec::new() })
+        Ok(Catalog { schemas, tables: vec![TableSchema::devices(), TableSchema::shadows()] })
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), ApplyError> {
@@ -363,7 +373,12 @@ fn owner_name(owner: &Principal) -> Result<&KeyName, ApplyError> {
 }
 
 fn uses(definition: &RuleDefinition, sink: &SinkName) -> bool {
-    definition.actions.iter().chain(&definition.on_error).any(|action| action.target == sink.as_str())
+    definition
+        .actions
+        .iter()
+        .chain(&definition.on_error)
+        .chain(&definition.on_late)
+        .any(|action| action.target == sink.as_str())
 }
 
 fn done(kind: &'static str, name: impl std::fmt::Display, action: Change) -> Applied {

@@ -114,7 +114,7 @@ impl Head {
         if !table.rules.is_empty() {
             for evaluation in table.evaluator.evaluate(&frame.records) {
                 let Some(rule) = table.rules.get(&evaluation.rule) else { continue };
-                for action in &rule.actions {
+                for action in rule.actions.iter().filter(|action| action.part == evaluation.part) {
                     action.give(&self.shared, frame, &evaluation, By::Head);
                 }
             }
@@ -153,10 +153,13 @@ impl Head {
                     continue;
                 }
                 let bound = account.attached.then_some(shared_position);
-                account.merge(bound)
+                let mut standing = account.merge(bound);
+                // One that is never at the head is listed again when it has read more.
+                standing.idle |= action.joins.is_some() && account.is_settled();
+                standing
             };
             entries.push(self.entry(&action, standing, shared_position));
-            if standing.idle && standing.merged_to <= shared_position {
+            if standing.idle && (action.joins.is_some() || standing.merged_to <= shared_position) {
                 action.unlist();
             } else {
                 still_open.push(action);
@@ -220,7 +223,8 @@ impl Head {
     async fn retain(&mut self) {
         let table = self.shared.table.load_full();
         self.apart.retain(|(rule, _), _| table.rules.get(rule).is_some_and(|rule| rule.enabled));
-        let lowest = self.apart.values().copied().chain(self.stored).min();
+        let windows = table.rules.values().filter_map(|rule| Some(rule.windows.as_ref()?.stored()));
+        let lowest = self.apart.values().copied().chain(self.stored).chain(windows).min();
         let pins = Pins { actions: lowest, floor: self.floors.lowest() };
         let log = self.shared.log.clone();
         let dropped = tokio::task::spawn_blocking(move || log.enforce_retention(pins)).await;

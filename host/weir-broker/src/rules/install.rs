@@ -4,17 +4,19 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use weir_core::{
     Offset, RuleName, TopicFilter,
-    seams::Language,
+    seams::{Evaluator, Language, RulePart},
     statement::{RuleDefinition, Statement},
+    windows::OpenedWindows,
 };
-use weir_store::{ActionLedger, ActionProgress, Progress, RuleRow, SavedProgress, Store};
+use weir_store::{ActionLedger, ActionProgress, Progress, RuleRow, SavedProgress, SavedWindows, Store};
 
 use super::{
     ApplyError, RuleRuntime,
     account::Account,
-    action::{Action, ERROR_ACTION},
+    action::{Action, ERROR_ACTION, Joins, LATE_ACTION},
     apply::{owned_by, owners},
     table::{LiveRule, OpenTarget, OpenTargets, Table},
+    windows::{LiveWindows, WindowWorker},
     worker::Worker,
 };
 
@@ -29,6 +31,7 @@ impl RuleRuntime {
         let old = self.shared.table.load_full();
         let mut started = Vec::new();
         let mut last = Vec::new();
+        let mut last_windows = BTreeMap::new();
         for (name, rule) in &old.rules {
             let kept = table.rules.get(name).is_some_and(|rule| rule.enabled) && !opened.contains_key(name);
             if !kept {
@@ -43,6 +46,9 @@ impl RuleRuntime {
                         ledger: standing.merged,
                     });
                 }
+                if let Some(windows) = &rule.windows {
+                    last_windows.extend(windows.stop().await.map(|saved| (name.clone(), saved)));
+                }
             }
         }
         // What a disabled rule has counted must outlast it. Those of dropped rules are passed over by the store.
@@ -50,11 +56,18 @@ impl RuleRuntime {
         if let Err(error) = self.store.commit_progress(progress_of_stopped).await {
             tracing::error!(%error, "the last counts of changed rules cannot be stored");
         }
+        let mut workers = Vec::new();
+        let evaluator = Arc::clone(&table.evaluator);
         for (name, rule) in &mut table.rules {
-            let actions = match opened.remove(name) {
-                Some(targets) => self.succeed(rule, targets, &old, progress),
+            let (actions, windows) = match opened.remove(name) {
+                Some(targets) => {
+                    let was_enabled = old.rules.get(name).is_some_and(|rule| rule.enabled);
+                    let windows =
+                        self.succeed_windows(evaluator.as_ref(), rule, last_windows.remove(name), was_enabled);
+                    (self.succeed(rule, targets, &old, progress), windows.await)
+                }
                 None if rule.enabled => continue,
-                None => Vec::new(),
+                None => (Vec::new(), None),
             };
             started.extend(actions.iter().cloned());
             *rule = Arc::new(LiveRule {
@@ -64,11 +77,70 @@ impl RuleRuntime {
                 start: rule.start,
                 enabled: rule.enabled,
                 actions,
+                windows: windows.as_ref().map(|worker| Arc::clone(&worker.live)),
             });
+            workers.extend(windows);
         }
         self.shared.change_readers.set_rules(sources_of(&table));
         self.shared.table.store(Arc::new(table));
         started.into_iter().for_each(|action| self.start(action));
+        workers.into_iter().for_each(|worker| self.start_windows(worker));
+    }
+
+    /// The windows of a new version, which go on where the old ones ended; those of a rule that was disabled from now on.
+    async fn succeed_windows(
+        &self,
+        evaluator: &dyn Evaluator,
+        rule: &LiveRule,
+        last: Option<SavedWindows>,
+        was_enabled: bool,
+    ) -> Option<WindowWorker> {
+        let name = &rule.definition.name;
+        if !rule.definition.windowed {
+            if let Err(error) = self.store.delete_windows(name).await {
+                tracing::error!(rule = %name, %error, "windows that a rule does not have any more cannot be deleted");
+            }
+            return None;
+        }
+        let durable = self.shared.log.durable().get();
+        let begin = SavedWindows { rule: name.clone(), position: rule.start, durable, state: None };
+        let saved = match last {
+            Some(last) => last,
+            None => {
+                let stored = self.store.windows().await.unwrap_or_default();
+                match stored.into_iter().find(|saved| saved.rule == *name) {
+                    Some(stored) if was_enabled => stored,
+                    // What came meanwhile is not for it.
+                    Some(stored) => SavedWindows { state: stored.state, ..begin },
+                    None => begin,
+                }
+            }
+        };
+        // From here on a crash finds it, whatever the log holds of an earlier rule of this name.
+        if let Err(error) = self.store.put_windows(saved.clone()).await {
+            tracing::error!(rule = %name, %error, "the windows of a rule cannot be stored");
+        }
+        self.window_worker(evaluator, saved)
+    }
+
+    fn window_worker(&self, evaluator: &dyn Evaluator, mut saved: SavedWindows) -> Option<WindowWorker> {
+        let state = saved.state.take();
+        let opened = evaluator.windows(&saved.rule, state.as_deref(), self.shared.options.windows);
+        let Some(OpenedWindows { windows, lost }) = opened else {
+            tracing::error!(rule = %saved.rule, "the windows of a rule cannot be made; it makes no rows");
+            return None;
+        };
+        if let Some(reason) = lost {
+            tracing::warn!(rule = %saved.rule, reason, "the windows of a rule begin anew, and what was open in them is lost");
+        }
+        let live = Arc::new(LiveWindows::new(&saved));
+        let (shared, store) = (Arc::clone(&self.shared), self.store.clone());
+        Some(WindowWorker { rule: saved.rule.clone(), live, shared, store, windows, saved })
+    }
+
+    /// With the actions: what they append is read by the head, which ends later.
+    fn start_windows(&self, worker: WindowWorker) {
+        self.drain.spawn("windows", worker.run(self.drain.clone()));
     }
 
     /// Actions of a new version, each with the account of the action it replaces. Those of a rule that was disabled go
@@ -89,7 +161,9 @@ impl RuleRuntime {
                 return Account::new(standing.merged, standing.merged_to, false);
             }
             let ledger = saved(progress, name, index).map(|saved| saved.ledger).unwrap_or_default();
-            at(ledger, rule.start, begun)
+            // What windows make of the past comes now; what lies in the log is of an earlier rule of this name.
+            let start = if rule.definition.windowed { begun } else { rule.start };
+            at(ledger, start, begun)
         })
     }
 
@@ -117,6 +191,7 @@ impl RuleRuntime {
                 start: row.start,
                 enabled: row.enabled,
                 actions: Vec::new(),
+                windows: None,
             };
             if rule.enabled {
                 match owned_by(&owners, &row.owner)
@@ -152,16 +227,45 @@ impl RuleRuntime {
                             start: rule.start,
                             enabled: false,
                             actions: Vec::new(),
+                            windows: None,
                         });
                     }
                 }
             }
         }
+        let workers = self.load_windows(&mut table).await?;
         let actions: Vec<_> = table.rules.values().flat_map(|rule| rule.actions.iter().cloned()).collect();
         self.shared.change_readers.set_rules(sources_of(&table));
         self.shared.table.store(Arc::new(table));
         actions.into_iter().for_each(|action| self.start(action));
+        workers.into_iter().for_each(|worker| self.start_windows(worker));
         Ok(())
+    }
+
+    /// The windows of the rules in a table, as they were stored.
+    async fn load_windows(&self, table: &mut Table) -> Result<Vec<WindowWorker>, ApplyError> {
+        let stored = self.store.windows().await.map_err(ApplyError::Store)?;
+        let mut stored: BTreeMap<_, _> = stored.into_iter().map(|saved| (saved.rule.clone(), saved)).collect();
+        let mut workers = Vec::new();
+        for (name, rule) in &mut table.rules {
+            if !rule.enabled || !rule.definition.windowed {
+                continue;
+            }
+            let begin = || SavedWindows { rule: name.clone(), position: rule.start, durable: rule.start, state: None };
+            let saved = stored.remove(name).unwrap_or_else(begin);
+            let Some(worker) = self.window_worker(table.evaluator.as_ref(), saved) else { continue };
+            *rule = Arc::new(LiveRule {
+                definition: rule.definition.clone(),
+                owner: rule.owner.clone(),
+                version: rule.version,
+                start: rule.start,
+                enabled: rule.enabled,
+                actions: rule.actions.clone(),
+                windows: Some(Arc::clone(&worker.live)),
+            });
+            workers.push(worker);
+        }
+        Ok(workers)
     }
 
     fn definition(&self, row: &RuleRow) -> Option<RuleDefinition> {
@@ -200,15 +304,27 @@ fn make_actions(
     targets: OpenTargets,
     account: impl Fn(u32) -> Account,
 ) -> Vec<Arc<Action>> {
-    let OpenTargets { actions, on_error, .. } = targets;
+    let OpenTargets { actions, on_error, on_late, .. } = targets;
     let error_target = on_error.as_ref().map(|open| Arc::clone(&open.target));
     let numbered = (0..).zip(actions).map(|(index, open)| (index, open, error_target.clone()));
     let errors = on_error.map(|open| (ERROR_ACTION, open, None));
+    let late = on_late.map(|open| (LATE_ACTION, open, error_target.clone()));
     let make = |(index, open, error_target): (u32, OpenTarget, _)| {
         let rule = definition.name.clone();
-        Arc::new(Action::new(rule, index, &open.name, open.target, error_target, account(index)))
+        let part = match index {
+            ERROR_ACTION if definition.windowed => RulePart::Failures,
+            LATE_ACTION => RulePart::Late,
+            _ => RulePart::Rows,
+        };
+        let action = Action::new(rule, (index, part), &open.name, open.target, error_target, account(index));
+        Arc::new(if definition.tables.is_empty() {
+            action
+        } else {
+            let (sources, tables) = (definition.sources.clone(), definition.tables.clone());
+            action.joining(Arc::new(Joins { sources, tables }))
+        })
     };
-    numbered.chain(errors).map(make).collect()
+    numbered.chain(errors).chain(late).map(make).collect()
 }
 
 /// An account that begins at `start`. Ahead of the head it passes over what comes before; behind it, its action reads by

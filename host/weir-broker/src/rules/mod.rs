@@ -12,6 +12,8 @@ mod install;
 mod publisher;
 mod rows;
 mod table;
+mod tick;
+mod windows;
 mod worker;
 
 use std::{sync::Arc, time::Duration};
@@ -20,6 +22,7 @@ use weir_core::{
     Classify, ErrorKind, IndexName, RuleName, SinkName, Timestamp,
     seams::{Language, Outcome, Probe, SettingValue, SqlError, TargetKind},
     statement::{RuleDefinition, Setting, Statement},
+    windows::WindowLimits,
 };
 use weir_log::Clock;
 use weir_store::{DeadLetterKind, SinkRow, Store, StoreError};
@@ -31,10 +34,12 @@ pub(crate) use self::{
     install::stored_sources,
     publisher::LogPublisher,
     table::{LiveRule, Table},
+    tick::Ticker,
 };
 pub use self::{
     apply::{Applied, Change},
     backfill::{Backfill, BackfillCounts, BackfillError, BackfillProgress, Backfilled},
+    windows::WindowStatus,
 };
 use crate::{Drain, trace::Happenings};
 
@@ -51,6 +56,10 @@ pub struct RuleOptions {
     pub dead_letter_batch: usize,
     /// Rules that may exist.
     pub rules: usize,
+    /// How often the state of windows is stored.
+    pub window_checkpoint: Duration,
+    /// What the windows of one rule may hold.
+    pub windows: WindowLimits,
 }
 
 impl Default for RuleOptions {
@@ -61,6 +70,8 @@ impl Default for RuleOptions {
             longest_pause: Duration::from_secs(30),
             dead_letter_batch: 1_000,
             rules: 10_000,
+            window_checkpoint: Duration::from_secs(5),
+            windows: WindowLimits::default(),
         }
     }
 }
@@ -144,14 +155,19 @@ pub struct RuleStatus {
     pub owner: String,
     pub sources: Vec<String>,
     pub text: String,
+    /// The same messages make the same rows whenever it runs. Not so where it joins tables, which are as they are then.
+    pub reproducible: bool,
     pub actions: Vec<ActionStatus>,
+    /// If it has some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<WindowStatus>,
 }
 
 /// What an operator sees of one action: `read = matched + unmatched + failed` messages, and
 /// `produced = delivered + dead_lettered + expired + pending` rows.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct ActionStatus {
-    /// Its place in the rule; the error target is 1000.
+    /// Its place in the rule; the error target is 1000, that for late messages 1001.
     pub action: u32,
     pub target: String,
     pub state: ActionState,
@@ -247,7 +263,9 @@ impl RuleRuntime {
             owner: rule.owner.to_string(),
             sources: rule.definition.sources.iter().map(ToString::to_string).collect(),
             text: self.masked(&rule.definition),
+            reproducible: rule.definition.tables.is_empty(),
             actions: rule.actions.iter().map(|action| status_of(action, &self.shared.clock)).collect(),
+            windows: rule.windows.as_ref().filter(|_| rule.enabled).map(|windows| windows.status(&self.shared)),
         }
     }
 
@@ -256,6 +274,7 @@ impl RuleRuntime {
         rule.actions
             .iter()
             .chain(&rule.on_error)
+            .chain(&rule.on_late)
             .fold(rule.text.clone(), |text, action| self.mask(text, &action.target, &action.settings))
     }
 
@@ -321,6 +340,7 @@ pub(crate) fn status_of(action: &Action, clock: &Clock) -> ActionStatus {
     let state = match (&account.paused, account.attached) {
         (Some(_), _) => ActionState::Paused,
         (None, true) => ActionState::Running,
+        (None, false) if action.joins.is_some() => ActionState::Running,
         (None, false) => ActionState::CatchingUp,
     };
     ActionStatus {

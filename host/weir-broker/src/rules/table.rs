@@ -9,7 +9,7 @@ use weir_core::{
 };
 use weir_store::Store;
 
-use super::{ApplyError, action::Action};
+use super::{ApplyError, action::Action, windows::LiveWindows};
 
 #[derive(Clone)]
 pub(crate) struct Table {
@@ -26,6 +26,8 @@ pub(crate) struct LiveRule {
     pub(crate) start: Offset,
     pub(crate) enabled: bool,
     pub(crate) actions: Vec<Arc<Action>>,
+    /// What makes the rows that the actions read, if the rule has windows.
+    pub(crate) windows: Option<Arc<LiveWindows>>,
 }
 
 /// A target with the name to show for it.
@@ -41,6 +43,7 @@ pub(crate) struct OpenTarget {
 pub(crate) struct OpenTargets {
     pub(crate) actions: Vec<OpenTarget>,
     pub(crate) on_error: Option<OpenTarget>,
+    pub(crate) on_late: Option<OpenTarget>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -57,20 +60,20 @@ impl Opener<'_> {
         let mut warnings = Vec::new();
         let actions = rule.actions.iter().map(|action| self.open(action, context(), &mut warnings));
         let actions = actions.collect::<Result<Vec<_>, _>>()?;
-        let on_error = match &rule.on_error {
-            Some(action) => {
-                // The row that failed may be the very thing that a template would be made of.
-                if let Some((setting, _)) = action.settings.iter().find(|(_, v)| matches!(v, Setting::Template(_))) {
-                    return Err(ApplyError::invalid(format!(
-                        "rule {}: {setting} of the error target cannot hold ${{…}}; write a fixed value",
-                        rule.name
-                    )));
-                }
-                Some(self.open(action, context(), &mut warnings)?)
+        // The row that failed may be the very thing that a template would be made of.
+        let mut aside = |action: &Option<ActionDefinition>, which: &str| {
+            let Some(action) = action else { return Ok(None) };
+            if let Some((setting, _)) = action.settings.iter().find(|(_, v)| matches!(v, Setting::Template(_))) {
+                return Err(ApplyError::invalid(format!(
+                    "rule {}: {setting} of the {which} target cannot hold ${{…}}; write a fixed value",
+                    rule.name
+                )));
             }
-            None => None,
+            self.open(action, context(), &mut warnings).map(Some)
         };
-        Ok(OpenTargets { actions, on_error, warnings })
+        let on_error = aside(&rule.on_error, "error")?;
+        let on_late = aside(&rule.on_late, "late")?;
+        Ok(OpenTargets { actions, on_error, on_late, warnings })
     }
 
     /// Checks a sink by opening what it describes.

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_core::{
     Offset,
-    seams::{Delivery, Outcome},
+    seams::{Delivery, Outcome, RuleEvaluation, TableError},
 };
-use weir_log::{ReadError, Reader};
+use weir_log::{Frame, ReadError, Reader};
 use weir_store::{DeadLetterKind, NewDeadLetter};
 
 use super::{
@@ -277,6 +277,7 @@ impl Worker {
             // The head announces a frame before it gives out its rows, so under this lock either it has not begun the
             // frame after ours and will find us attached, or we read that frame ourselves.
             match account.read_to.cmp(&begun) {
+                std::cmp::Ordering::Equal if self.action.joins.is_some() => return CatchUp::Done,
                 std::cmp::Ordering::Equal => {
                     account.attached = true;
                     account.paused = None;
@@ -303,10 +304,14 @@ impl Worker {
         }
         match reader.next_durable().await {
             Ok(frame) => {
-                let table = self.shared.table.load();
-                match table.evaluator.evaluate_rule(&self.action.rule, &frame.records) {
-                    Some(evaluation) => self.action.give(&self.shared, &frame, &evaluation, By::Worker),
-                    None => self.action.account.lock().read_to = frame.next,
+                match self.evaluate(&frame).await {
+                    Ok(Some(evaluation)) => self.action.give(&self.shared, &frame, &evaluation, By::Worker),
+                    Ok(None) => self.action.account.lock().read_to = frame.next,
+                    Err(error) => {
+                        // The frame is read again.
+                        self.wait(error.to_string(), None).await;
+                        self.reader = None;
+                    }
                 }
                 self.action.list(&self.shared);
                 CatchUp::Progress
@@ -323,6 +328,36 @@ impl Worker {
                 CatchUp::Progress
             }
         }
+    }
+}
+
+impl Worker {
+    /// What the rule makes of a frame by itself. Nothing if the frame has nothing for it.
+    async fn evaluate(&self, frame: &Arc<Frame>) -> Result<Option<RuleEvaluation>, TableError> {
+        let evaluator = Arc::clone(&self.shared.table.load().evaluator);
+        let Some(joins) = self.action.joins.clone() else {
+            return Ok(evaluator.evaluate_rule(&self.action.rule, self.action.part, &frame.records));
+        };
+        let records = &frame.records;
+        let is_for = |row: usize| {
+            let topic = records.topic.value(row);
+            records.is_message(row) && joins.sources.iter().any(|source| source.matches(topic))
+        };
+        if !(0..records.len()).any(is_for) {
+            return Ok(None);
+        }
+        let mut known = self.shared.tables.subscribe();
+        let Ok(tables) = known.wait_for(|tables| !tables.is_empty()).await.map(|tables| Arc::clone(&tables)) else {
+            return Ok(None);
+        };
+        for table in tables.iter().filter(|table| joins.tables.contains(&table.schema().name)) {
+            table.settle().await?;
+        }
+        let (rule, frame) = (self.action.rule.clone(), Arc::clone(frame));
+        let evaluate = move || evaluator.evaluate_joined(&rule, &frame.records, &tables).transpose();
+        tokio::task::spawn_blocking(evaluate)
+            .await
+            .unwrap_or_else(|error| Err(TableError { table: joins.tables.join(", "), reason: error.to_string() }))
     }
 }
 

@@ -14,7 +14,8 @@ use weir_core::{
     schema::Records,
     seams::{
         BoxFuture, Catalog, Delivery, Evaluator, Failures, Language, Outcome, PeerIdentity, Probe, Rows,
-        RuleEvaluation, SettingError, SettingSpec, SettingValue, Settings, SqlError, Target, TargetContext, TargetKind,
+        RuleEvaluation, RulePart, SettingError, SettingSpec, SettingValue, Settings, SqlError, Target, TargetContext,
+        TargetKind,
     },
     statement::{ActionDefinition, RuleDefinition, Setting, StartFrom, Statement},
 };
@@ -65,6 +66,9 @@ fn parse_line(line: &str) -> Statement {
         sources: vec![source],
         actions: words.next().unwrap().split(',').map(action).collect(),
         on_error: error.map(action),
+        tables: Vec::new(),
+        windowed: false,
+        on_late: None,
         start: StartFrom::Now,
     })
 }
@@ -90,7 +94,7 @@ impl Evaluator for Lines {
         self.rules.values().map(|rule| evaluate(rule, records)).filter(|evaluation| evaluation.read > 0).collect()
     }
 
-    fn evaluate_rule(&self, rule: &RuleName, records: &Records) -> Option<RuleEvaluation> {
+    fn evaluate_rule(&self, rule: &RuleName, _part: RulePart, records: &Records) -> Option<RuleEvaluation> {
         self.rules.get(rule).map(|rule| evaluate(rule, records))
     }
 }
@@ -120,6 +124,7 @@ fn evaluate(rule: &RuleDefinition, records: &Records) -> RuleEvaluation {
     });
     RuleEvaluation {
         rule: rule.name.clone(),
+        part: RulePart::Rows,
         read: (matched.len() + failed.len()) as u64 + unmatched,
         matched: matched.len() as u64,
         unmatched,

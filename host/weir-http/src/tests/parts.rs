@@ -13,7 +13,7 @@ use weir_core::{
     schema::Records,
     seams::{
         BoxFuture, Catalog, Delivery, Evaluator, Language, Outcome, Probe, QueryEngine, QueryError, RuleEvaluation,
-        SettingError, SettingSpec, SettingValue, Settings, SqlError, Target, TargetContext, TargetKind,
+        RulePart, SettingError, SettingSpec, SettingValue, Settings, SqlError, Target, TargetContext, TargetKind,
     },
     statement::{ActionDefinition, RuleDefinition, Setting, SinkDefinition, StartFrom, Statement},
 };
@@ -110,6 +110,9 @@ fn statement(line: &str) -> Result<Statement, SqlError> {
             actions: vec![ActionDefinition { target: target.to_owned(), settings: Vec::new() }],
             on_error: None,
             start: StartFrom::Now,
+            tables: Vec::new(),
+            windowed: false,
+            on_late: None,
         })),
         ["sink", name] => Ok(Statement::CreateSink(SinkDefinition {
             name: name.parse().unwrap(),
@@ -142,7 +145,7 @@ impl Evaluator for Nothing {
         Vec::new()
     }
 
-    fn evaluate_rule(&self, _: &RuleName, _: &Records) -> Option<RuleEvaluation> {
+    fn evaluate_rule(&self, _: &RuleName, _: RulePart, _: &Records) -> Option<RuleEvaluation> {
         None
     }
 }

@@ -6,7 +6,7 @@ use arrow::array::Array;
 use weir_core::{
     history::{Comparison, Difference},
     schema::Records,
-    seams::{Evaluator, Rows, RuleEvaluation},
+    seams::{Evaluator, Rows, RuleEvaluation, RulePart},
     statement::RuleDefinition,
 };
 
@@ -26,7 +26,7 @@ impl Comparing {
 
     /// `after`: what the tested version made of the records.
     pub(super) fn compare(&mut self, records: &Records, after: Option<&RuleEvaluation>) {
-        let before = self.evaluator.evaluate_rule(&self.rule.name, records);
+        let before = self.evaluator.evaluate_rule(&self.rule.name, RulePart::Rows, records);
         let actions = |evaluation: Option<&RuleEvaluation>| evaluation.map_or(0, |made| made.actions.len());
         for action in 0..actions(before.as_ref()).max(actions(after)) {
             let before = before.as_ref().and_then(|made| made.actions.get(action));

@@ -13,7 +13,7 @@ use weir_core::{
     Offset, RuleName, TopicFilter,
     history::{Backtest, BacktestReport},
     schema::Records,
-    seams::{Catalog, Evaluator, Language, QueryError},
+    seams::{Catalog, Evaluator, Language, QueryError, RulePart},
     statement::RuleDefinition,
 };
 use weir_rules::language::SqlLanguage;
@@ -70,7 +70,20 @@ pub(crate) fn tally(rule: &RuleDefinition, samples: usize) -> Tally {
 
 fn planned(rule: &RuleDefinition, catalog: &Catalog) -> Result<Arc<dyn Evaluator>, QueryError> {
     let planned = SqlLanguage.evaluator().with_rules(std::slice::from_ref(rule), catalog);
-    planned.map_err(|(_, error)| QueryError::Sql(error))
+    let planned = planned.map_err(|(_, error)| QueryError::Sql(error))?;
+    let cannot = |what: &str| {
+        let name = &rule.name;
+        Err(QueryError::Failed(format!(
+            "rule {name} {what}, which is run live only; weir query runs its SELECT over the past"
+        )))
+    };
+    if planned.window_shape(&rule.name).is_some() {
+        return cannot("has windows");
+    }
+    match planned.reads_live(&rule.name).as_slice() {
+        [] => Ok(planned),
+        tables => cannot(&format!("joins {}", tables.join(" and "))),
+    }
 }
 
 struct Test {
@@ -94,7 +107,7 @@ impl Test {
             let batch = batch.map_err(|error| failed(error.to_string()))?;
             let records = Records::try_from(&batch).map_err(|error| failed(error.to_string()))?;
             let begun = Instant::now();
-            let evaluation = self.evaluator.evaluate_rule(&self.rule, &records);
+            let evaluation = self.evaluator.evaluate_rule(&self.rule, RulePart::Rows, &records);
             self.tally.spent(begun.elapsed(), records.len());
             if let Some(evaluation) = &evaluation {
                 self.tally.add(&records, evaluation);

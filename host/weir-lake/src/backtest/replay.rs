@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use weir_core::{
     history::{Replay, ReplayRun, Replayed},
     schema::Records,
-    seams::{BoxFuture, Catalog, QueryError},
+    seams::{BoxFuture, Catalog, QueryError, RulePart},
 };
 
 use super::planned;
@@ -32,7 +32,7 @@ pub(crate) fn begin(past: &Past, catalog: &Catalog, replay: Replay) -> Result<Bo
                 .map_err(|error| QueryError::Failed(error.to_string()))
                 .and_then(|batch| Records::try_from(&batch).map_err(|error| QueryError::Failed(error.to_string())));
             let next = records.map(|records| {
-                let evaluation = evaluator.evaluate_rule(&replay.rule.name, &records);
+                let evaluation = evaluator.evaluate_rule(&replay.rule.name, RulePart::Rows, &records);
                 Replayed { records, evaluation }
             });
             let failed = next.is_err();

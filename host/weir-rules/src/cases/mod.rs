@@ -6,7 +6,8 @@
 //!
 //! | Block | Then | Behind `----` |
 //! |---|---|---|
-//! | `messages` | a message per line: `[at=TIME] [qos=1] [retain] TOPIC PAYLOAD`; they replace those before | |
+//! | `messages` | a message per line: `[at=TIME] [qos=1] [retain] TOPIC PAYLOAD`, or `[at=TIME] tick` for a clock tick; they replace those before | |
+//! | `table NAME` | what a joined table holds, a JSON object for each row | |
 //! | `schema PRODUCT` | the fields that a product declares, one `name type` per line | |
 //! | `rules FILE` | nothing: the rules are those of the file | |
 //! | `rows` | a SELECT, a script with rules, or nothing for those of `rules FILE` | a line per row, `target: ` in front and settings behind if it is a script; then counted mismatches and failed messages |
@@ -14,8 +15,11 @@
 //! | `query` | a SELECT for `weir query` | its plan, or the error |
 //!
 //! Time is the messages': the first was accepted at 2026-01-31 12:00:00 UTC, each other a second after the one before it,
-//! unless it says `at=2026-01-31T18:00:00Z` or `at=+30s`.
+//! unless it says `at=2026-01-31T18:00:00Z` or `at=+30s`. A rule with windows gives the rows of those that close; behind them
+//! stand late messages, and the counts that are not zero.
 
+mod table;
+mod windows;
 mod world;
 
 use std::fmt::Write as _;

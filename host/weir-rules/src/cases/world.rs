@@ -11,12 +11,13 @@ use arrow::{
 };
 use weir_core::{
     Offset, Protocol, Topic,
-    schema::{RECORD_SCHEMA, Records},
-    seams::{Catalog, Evaluator, FieldType, Language, RuleEvaluation, SqlError},
+    schema::{Kind, RECORD_SCHEMA, Records},
+    seams::{Catalog, Evaluator, FieldType, Language, RuleEvaluation, RulePart, SqlError, Table},
     statement::{RuleDefinition, Statement},
     table::TableSchema,
 };
 
+use super::table::Rows;
 use crate::{language::SqlLanguage, plan};
 
 /// When the first message of a block was accepted, unless it says otherwise: 2026-01-31 12:00:00 UTC.
@@ -26,10 +27,11 @@ const BEGINNING: i64 = 1_769_860_800_000;
 const BETWEEN: i64 = 1_000;
 
 /// What the blocks of a file have set up so far.
-#[derive(Debug)]
 pub struct World {
     pub catalog: Catalog,
     pub messages: Vec<Message>,
+    /// What joined tables hold.
+    pub(super) tables: Vec<Arc<dyn Table>>,
     /// The script of the last `rules` block.
     rules: String,
 }
@@ -43,6 +45,8 @@ pub struct Message {
     retain: bool,
     /// Milliseconds since 1970.
     accepted_at: i64,
+    /// It is no message but a clock tick.
+    is_tick: bool,
 }
 
 /// Why the rows of a script cannot be said.
@@ -60,7 +64,14 @@ impl Default for World {
     /// The tables that every hub has.
     fn default() -> Self {
         let tables = vec![TableSchema::devices(), TableSchema::shadows()];
-        Self { catalog: Catalog { tables, ..Catalog::default() }, messages: Vec::new(), rules: String::new() }
+        let catalog = Catalog { tables, ..Catalog::default() };
+        Self { catalog, messages: Vec::new(), tables: Vec::new(), rules: String::new() }
+    }
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("messages", &self.messages).finish_non_exhaustive()
     }
 }
 
@@ -78,6 +89,14 @@ impl World {
             "schema" => {
                 let product = argument.parse().map_err(|_| format!("{argument:?} is no product"))?;
                 self.catalog.schemas.insert(product, body.lines().map(field).collect::<Result<_, _>>()?);
+                None
+            }
+            "table" => {
+                let schema = self.catalog.tables.iter().find(|schema| schema.name == argument);
+                let schema = schema.ok_or_else(|| format!("there is no table {argument:?}"))?;
+                let rows = Rows::new(schema, body.lines())?;
+                self.tables.retain(|table| table.schema().name != argument);
+                self.tables.push(Arc::new(rows));
                 None
             }
             "messages" => {
@@ -102,14 +121,14 @@ impl World {
             }
             other => {
                 return Err(format!(
-                    "there is no block {other:?}; one begins with messages, schema, rules, rows, error or query"
+                    "there is no block {other:?}; one begins with messages, table, schema, rules, rows, error or query"
                 ));
             }
         })
     }
 }
 
-/// `[at=TIME|+DURATION] [qos=1] [retain] TOPIC PAYLOAD`, a message per line.
+/// `[at=TIME|+DURATION] [qos=1] [retain] TOPIC PAYLOAD`, or `[at=TIME|+DURATION] tick`, a message or tick per line.
 pub fn messages<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Vec<Message>, String> {
     let mut messages = Vec::<Message>::new();
     for line in lines {
@@ -119,7 +138,7 @@ pub fn messages<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Vec<Message>
     Ok(messages)
 }
 
-fn message(line: &str, before: Option<i64>) -> Result<Message, String> {
+pub(super) fn message(line: &str, before: Option<i64>) -> Result<Message, String> {
     let mut message =
         Message { accepted_at: before.map_or(BEGINNING, |before| before + BETWEEN), ..Message::default() };
     let mut rest = line;
@@ -133,6 +152,10 @@ fn message(line: &str, before: Option<i64>) -> Result<Message, String> {
                 message.qos = known.ok_or_else(|| format!("{line:?}: qos is 0, 1 or 2"))?;
             }
             _ if word == "retain" => message.retain = true,
+            _ if word == "tick" && rest.is_empty() => {
+                message.is_tick = true;
+                return Ok(message);
+            }
             _ => {
                 word.clone_into(&mut message.topic);
                 rest.clone_into(&mut message.payload);
@@ -167,7 +190,7 @@ fn field(line: &str) -> Result<(String, FieldType), String> {
 }
 
 /// Parses a script and plans its rules, as `weir apply` does.
-fn apply(script: &str, catalog: &Catalog) -> Result<(Arc<dyn Evaluator>, Vec<RuleDefinition>), SqlError> {
+pub(super) fn apply(script: &str, catalog: &Catalog) -> Result<(Arc<dyn Evaluator>, Vec<RuleDefinition>), SqlError> {
     let mut rules = Vec::new();
     for statement in SqlLanguage.parse(script)? {
         if let Statement::CreateRule(rule) = statement {
@@ -192,13 +215,25 @@ impl World {
         let whole = evaluator.evaluate(&records(&self.messages, 0)?);
         let mut text = String::new();
         for rule in &rules {
+            if rule.windowed {
+                self.describe_windows(evaluator.as_ref(), rule, is_select, &mut text)?;
+                continue;
+            }
+            if !rule.tables.is_empty() {
+                self.describe_joined(evaluator.as_ref(), rule, is_select, &mut text)?;
+                continue;
+            }
             if let Some(evaluation) = whole.iter().find(|evaluation| evaluation.rule == rule.name) {
                 describe(rule, evaluation, is_select, &mut text);
             }
             // A row does not depend on which others share its batch.
             let mut single = Vec::new();
             for (number, message) in self.messages.iter().enumerate() {
-                let alone = evaluator.evaluate_rule(&rule.name, &records(std::slice::from_ref(message), number)?);
+                let alone = evaluator.evaluate_rule(
+                    &rule.name,
+                    RulePart::Rows,
+                    &records(std::slice::from_ref(message), number)?,
+                );
                 single.extend(alone.iter().flat_map(rows_of));
             }
             let whole = whole.iter().find(|evaluation| evaluation.rule == rule.name).map(rows_of).unwrap_or_default();
@@ -210,8 +245,34 @@ impl World {
     }
 }
 
+impl World {
+    fn describe_joined(
+        &self,
+        evaluator: &dyn Evaluator,
+        rule: &RuleDefinition,
+        is_select: bool,
+        text: &mut String,
+    ) -> Result<(), CaseError> {
+        let wrong = || CaseError::Wrong(format!("rule {} is not there", rule.name));
+        let evaluate = |records: &Records| {
+            let evaluation = evaluator.evaluate_joined(&rule.name, records, &self.tables).ok_or_else(wrong)?;
+            evaluation.map_err(|error| CaseError::Wrong(format!("{error}: add a block `table {}`", error.table)))
+        };
+        let whole = evaluate(&records(&self.messages, 0)?)?;
+        describe(rule, &whole, is_select, text);
+        let mut single = Vec::new();
+        for (number, message) in self.messages.iter().enumerate() {
+            single.extend(rows_of(&evaluate(&records(std::slice::from_ref(message), number)?)?));
+        }
+        if sorted(single) != sorted(rows_of(&whole)) {
+            return Err(CaseError::Wrong(format!("rule {}: rows differ between one batch and many", rule.name)));
+        }
+        Ok(())
+    }
+}
+
 /// `first` is the number of the first message.
-fn records(messages: &[Message], first: usize) -> Result<Records, CaseError> {
+pub(super) fn records(messages: &[Message], first: usize) -> Result<Records, CaseError> {
     let column = |array: ArrayRef| array;
     macro_rules! array {
         ($array:ty, $value:expr) => {
@@ -221,7 +282,7 @@ fn records(messages: &[Message], first: usize) -> Result<Records, CaseError> {
     let device = |message: &Message| Topic::device_of(&message.topic).map(|(p, d)| (p.to_owned(), d.to_owned()));
     let columns = vec![
         array!(UInt64Array, |(i, _)| Some(Offset::new(1, (first + i) as u64).0)),
-        array!(UInt8Array, |_| Some(0)),
+        array!(UInt8Array, |(_, m)| Some(if m.is_tick { Kind::Tick } else { Kind::Message } as u8)),
         array!(TimestampMillisecondArray, |(_, m)| Some(m.accepted_at)),
         array!(StringArray, |(_, m)| device(m).map(|(product, _)| product)),
         array!(StringArray, |(_, m)| device(m).map(|(_, device)| device)),
@@ -272,7 +333,7 @@ fn arguments(arguments: &[(String, StringArray)], row: usize, text: &mut String)
     }
 }
 
-fn describe(rule: &RuleDefinition, evaluation: &RuleEvaluation, is_select: bool, text: &mut String) {
+pub(super) fn describe(rule: &RuleDefinition, evaluation: &RuleEvaluation, is_select: bool, text: &mut String) {
     for (action, rows) in rule.actions.iter().zip(&evaluation.actions) {
         for row in 0..rows.payload.len() {
             if !is_select {

@@ -6,10 +6,10 @@ use std::{iter, ops::Range, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, BinaryArray, RecordBatch, StringArray, UInt32Array, new_empty_array},
-    compute::take_record_batch,
+    compute::take,
 };
 use hashbrown::HashMap;
-use weir_core::seams::{Failures, Rows, RuleEvaluation};
+use weir_core::seams::{Failures, Rows, RuleEvaluation, RulePart};
 
 use super::{
     batch::Batch,
@@ -62,6 +62,7 @@ pub(super) fn report(run: &Run<'_>) -> Vec<RuleEvaluation> {
         let (read, failed) = (member.read.len() as u64, piece.failed.len() as u64);
         RuleEvaluation {
             rule: member.rule.name.clone(),
+            part: RulePart::Rows,
             read,
             matched,
             unmatched: read - matched - failed,
@@ -74,34 +75,51 @@ pub(super) fn report(run: &Run<'_>) -> Vec<RuleEvaluation> {
     evaluations.collect()
 }
 
-/// The columns that the one rule of a run selects.
-pub(super) fn selected(run: &Run<'_>) -> Option<RecordBatch> {
+/// What the one rule of a run selects: its columns, for the matching rows of which no value failed.
+#[derive(Debug, Default)]
+pub(crate) struct Fed {
+    pub(crate) columns: Vec<ArrayRef>,
+    pub(crate) rows: Vec<u32>,
+    /// Messages that are for the rule.
+    pub(crate) read: u64,
+    pub(crate) failed: u64,
+}
+
+pub(super) fn fed(run: &Run<'_>) -> Option<Fed> {
     let member = run.members.first()?;
     let rows = run.list(&member.matched);
     let mut places = member.computed.iter();
     let mut columns = Vec::new();
-    for (((name, _), part), value) in
-        member.rule.rows.columns().zip(member.parts.values.iter()).zip(&member.rule.values)
-    {
-        let array = match (part, value) {
+    for (part, value) in member.parts.values.iter().zip(&member.rule.values) {
+        columns.push(match (part, value) {
             (Part::Input { number, .. }, _) => pick(run.batch, run.batch.column(*number)?, rows).ok()?,
             (Part::Computed { .. }, Value::Computed(expression)) => match places.next() {
-                Some(place) => ArrayRef::clone(&run.columns.get(place.column)?.0),
+                Some(place) => run.columns.get(place.column)?.0.slice(place.start, rows.len()),
                 // Nothing is computed where nothing matches.
                 None => new_empty_array(&expression.own.data_type().ok()?),
             },
             (Part::Literal, Value::Literal(value)) => value.to_array_of_size(rows.len()).ok()?,
             (Part::Literal | Part::Computed { .. }, _) => return None,
-        };
-        columns.push((name, array, true));
+        });
     }
-    let columns = RecordBatch::try_from_iter_with_nullable(columns).ok()?;
-    if member.spoiled.is_empty() {
-        return Some(columns);
+    let mut rows = rows.to_vec();
+    if !member.spoiled.is_empty() {
+        let sound: Vec<u32> =
+            (0..).zip(&rows).filter(|(_, row)| !member.is_spoiled(**row)).map(|(place, _)| place).collect();
+        let sound = UInt32Array::from(sound);
+        columns = columns.iter().map(|column| take(column, &sound, None)).collect::<Result<_, _>>().ok()?;
+        rows.retain(|row| !member.is_spoiled(*row));
     }
-    let sound = (0..).zip(rows).filter(|(_, row)| !member.is_spoiled(**row));
-    let sound: UInt32Array = sound.map(|(place, _): (u32, _)| place).collect::<Vec<_>>().into();
-    take_record_batch(&columns, &sound).ok()
+    let read = member.read.len() as u64;
+    let spoiled = member.matched.len() - rows.len();
+    Some(Fed { columns, rows, read, failed: (member.failed.len() + spoiled) as u64 })
+}
+
+/// The columns that the one rule of a run selects, by their names.
+pub(super) fn selected(run: &Run<'_>) -> Option<RecordBatch> {
+    let names = run.members.first()?.rule.rows.columns().map(|(name, _)| name);
+    let columns = names.zip(fed(run)?.columns).map(|(name, column)| (name, column, true));
+    RecordBatch::try_from_iter_with_nullable(columns).ok()
 }
 
 fn actions(

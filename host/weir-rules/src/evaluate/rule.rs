@@ -78,7 +78,8 @@ impl Shared {
     }
 
     pub(super) fn rule(&mut self, program: Program) -> Result<Rule> {
-        let Program { name, sources, inputs, predicate, output, arguments, error_arguments } = program;
+        let Program { name, sources, inputs, predicate, output, arguments, error_arguments, windows: _, joins: _ } =
+            program;
         let predicate = predicate.map(|predicate| self.expression(&predicate, &inputs)).transpose()?;
         let mut values = Vec::new();
         for column in &output.columns {

@@ -7,7 +7,7 @@ use arrow::{
 use proptest::prelude::*;
 use weir_core::{
     schema::{Kind, Records},
-    seams::{Catalog, Evaluator, Rows, RuleEvaluation},
+    seams::{Catalog, Evaluator, Rows, RuleEvaluation, RulePart},
     statement::{RuleDefinition, Statement},
 };
 
@@ -179,8 +179,8 @@ fn a_rule_is_replaced_and_removed_without_touching_the_others() {
     assert_eq!(values(&one), [r#"{"v":1}"#, r#"{"v":2}"#]);
     assert_eq!(values(&two), [r#"{"v":2}"#, r#"{"v":3}"#]);
     assert_eq!(values(&three), [r#"{"v":3}"#]);
-    assert!(three.evaluate_rule(&"b".parse().unwrap(), &batch).is_none());
-    assert_eq!(three.evaluate_rule(&"a".parse().unwrap(), &messages(&[("u", "{}")])).unwrap().read, 0);
+    assert!(three.evaluate_rule(&"b".parse().unwrap(), RulePart::Rows, &batch).is_none());
+    assert_eq!(three.evaluate_rule(&"a".parse().unwrap(), RulePart::Rows, &messages(&[("u", "{}")])).unwrap().read, 0);
 }
 
 #[test]
@@ -269,14 +269,14 @@ proptest! {
 
         // A rule alone gives the same as all rules together.
         for evaluation in &evaluations {
-            let alone = SET.evaluate_rule(&evaluation.rule, &records).unwrap();
+            let alone = SET.evaluate_rule(&evaluation.rule, RulePart::Rows, &records).unwrap();
             prop_assert_eq!(described(evaluation), described(&alone));
             prop_assert_eq!(evaluation.read, evaluation.matched + evaluation.unmatched + evaluation.failed);
         }
         let reported: Vec<_> = evaluations.iter().map(|evaluation| &evaluation.rule).collect();
         for i in 0..40 {
             let name = format!("r{i}").parse().unwrap();
-            let read = SET.evaluate_rule(&name, &records).unwrap().read;
+            let read = SET.evaluate_rule(&name, RulePart::Rows, &records).unwrap().read;
             prop_assert_eq!(reported.iter().filter(|rule| ***rule == name).count(), usize::from(read > 0));
         }
 

@@ -42,7 +42,7 @@ impl Reader<'_> {
             }
             expr => Indexed::Field(self.field(expr)?),
         };
-        Ok(Parsed::Other(Statement::CreateIndex(IndexDefinition { name, text, indexed })))
+        Ok(Parsed::other(Statement::CreateIndex(IndexDefinition { name, text, indexed })))
     }
 
     fn field(&self, expr: &Expr) -> Result<Field, SqlError> {

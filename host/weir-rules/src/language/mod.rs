@@ -11,6 +11,7 @@ pub(crate) mod setting;
 pub(crate) mod sources;
 pub(crate) mod statement;
 pub(crate) mod syntax;
+pub(crate) mod window;
 
 use sqlparser::{
     ast::Query,
@@ -36,7 +37,7 @@ const MAX_TOKENS: usize = 10_000;
 pub fn parse(script: &str) -> Result<Vec<Statement>, SqlError> {
     let statement = |parsed| match parsed {
         Parsed::Rule(rule) => Statement::CreateRule(rule.definition),
-        Parsed::Other(statement) => statement,
+        Parsed::Other(statement) => *statement,
     };
     with_room(|| Ok(parse_script(script)?.into_iter().map(statement).collect()))
 }

@@ -11,7 +11,10 @@ use sqlparser::{
 };
 use weir_core::seams::SqlError;
 
-use super::sources::{Sources, sources};
+use super::{
+    sources::{Sources, sources},
+    window::is_windowed,
+};
 use crate::error::{Hint, Source};
 
 /// What the SELECT is for.
@@ -76,14 +79,17 @@ pub(crate) fn selection<'a>(
         Some(Distinct::On(_)) => return Err(not_supported(source, place, "DISTINCT ON")),
     };
     if purpose == Purpose::Rule {
-        let clauses = [
+        let windowed = is_windowed(query);
+        let grouped = [("GROUP BY", group_by.first().map(start)), ("HAVING", select.having.as_ref().map(start))];
+        if let Some((clause, Some(place))) = grouped.into_iter().find(|(_, place)| place.is_some() && !windowed) {
+            return Err(needs_window(source, place, clause));
+        }
+        let whole = [
             ("DISTINCT", distinct.then_some(place)),
-            ("GROUP BY", group_by.first().map(start)),
-            ("HAVING", select.having.as_ref().map(start)),
             ("ORDER BY", order_by.first().map(|order| start(&order.expr))),
             ("LIMIT", limit.or(offset).map(start)),
         ];
-        if let Some((clause, Some(place))) = clauses.into_iter().find(|(_, place)| place.is_some()) {
+        if let Some((clause, Some(place))) = whole.into_iter().find(|(_, place)| place.is_some()) {
             return Err(message_by_message(source, place, clause));
         }
     }
@@ -108,11 +114,18 @@ pub(crate) fn start(expr: &Expr) -> Location {
     expr.span().start
 }
 
-/// `what` looks at several messages, and a rule at one.
+/// `what` looks at all rows, and those of a rule have no end.
 pub(crate) fn message_by_message(source: &Source<'_>, place: Location, what: &str) -> SqlError {
     source
-        .error(place, format!("a rule evaluates message by message, so it cannot have {what}"))
+        .error(place, format!("the rows of a rule have no end, so it cannot have {what}"))
         .hint("use weir query for summaries of past messages")
+}
+
+/// `what` looks at several messages, and nothing says at which.
+pub(crate) fn needs_window(source: &Source<'_>, place: Location, what: &str) -> SqlError {
+    source
+        .error(place, format!("the messages of a rule have no end, so {what} needs a window"))
+        .hint("add one to GROUP BY, such as tumble('1 minute'), or use weir query for summaries of past messages")
 }
 
 pub(super) fn not_supported(source: &Source<'_>, place: Location, what: &str) -> SqlError {

@@ -74,7 +74,7 @@ pub(crate) fn sources<'a>(source: &Source<'_>, query: &'a Query, purpose: Purpos
     let select = plain_select(source, query)?;
     let place = select.select_token.0.span.start;
     if purpose == Purpose::Rule {
-        return Ok(Sources { first: only_messages(source, select)?, joined: Vec::new() });
+        check_rule(source, select)?;
     }
     let from = match select.from.as_slice() {
         [] => return Err(no_from(source, place)),
@@ -95,10 +95,15 @@ pub(crate) fn sources<'a>(source: &Source<'_>, query: &'a Query, purpose: Purpos
             JoinOperator::FullOuter(constraint) => (JoinKind::Full, constraint),
             _ => return Err(not_supported(source, place, "this kind of JOIN").hint("write JOIN … ON …")),
         };
+        if purpose == Purpose::Rule && !matches!(kind, JoinKind::Inner | JoinKind::Left) {
+            let error = source.error(place, "a rule makes rows of messages, so it cannot join what has none");
+            return Err(error.hint("write JOIN or LEFT JOIN"));
+        }
         let JoinConstraint::On(on) = constraint else {
             return Err(not_supported(source, place, "a JOIN without ON").hint("say which rows belong together: ON …"));
         };
-        joined.push(Joined { kind, source: written(source, &join.relation, place, purpose)?, on });
+        // What is joined may be a table, in a rule as in a query.
+        joined.push(Joined { kind, source: written(source, &join.relation, place, Purpose::Query)?, on });
     }
     let sources = Sources { first, joined };
     check_several(source, &sources)?;
@@ -134,14 +139,13 @@ fn check_several(source: &Source<'_>, sources: &Sources<'_>) -> Result<(), SqlEr
     Ok(())
 }
 
-/// The one topic filter of a rule.
-fn only_messages(source: &Source<'_>, select: &Select) -> Result<Written, SqlError> {
+/// A rule reads one topic filter.
+fn check_rule(source: &Source<'_>, select: &Select) -> Result<(), SqlError> {
     let place = select.select_token.0.span.start;
     match select.from.as_slice() {
-        [] => Err(no_from(source, place)),
-        [from] if from.joins.is_empty() => written(source, &from.relation, place, Purpose::Rule),
-        _ => Err(not_supported(source, place, "reading several sources at once")
+        [_, _, ..] => Err(not_supported(source, place, "reading several sources at once")
             .hint("one topic filter can match many topics: + stands for one level, # for all that follow")),
+        _ => Ok(()),
     }
 }
 

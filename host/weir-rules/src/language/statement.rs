@@ -1,7 +1,7 @@
 //! One statement of a script: `CREATE RULE`, `CREATE SINK`, `CREATE INDEX`, `DROP`, `ENABLE`, `DISABLE`.
 
 use sqlparser::{
-    ast::Query,
+    ast::{Expr, Query},
     parser::Parser,
     tokenizer::{Location, Token, TokenWithSpan, Word},
 };
@@ -15,7 +15,7 @@ use super::{
     select::Purpose,
     setting,
     sources::{self, What},
-    syntax,
+    syntax, window,
 };
 use crate::error::{Hint, Source, nearest};
 
@@ -23,7 +23,13 @@ use crate::error::{Hint, Source, nearest};
 #[derive(Debug)]
 pub(crate) enum Parsed {
     Rule(Box<ParsedRule>),
-    Other(Statement),
+    Other(Box<Statement>),
+}
+
+impl Parsed {
+    pub(super) fn other(statement: Statement) -> Self {
+        Self::Other(Box::new(statement))
+    }
 }
 
 #[derive(Debug)]
@@ -32,6 +38,23 @@ pub(crate) struct ParsedRule {
     pub(crate) query: Box<Query>,
     /// Where the values of the settings stand: for each action, for the error target behind them.
     pub(crate) places: Vec<Vec<Location>>,
+    pub(crate) time: TimeClauses,
+}
+
+/// What a rule says of the time of its messages, each with its place.
+#[derive(Debug, Default)]
+pub(crate) struct TimeClauses {
+    pub(crate) event_time: Option<EventTime>,
+    pub(crate) lateness: Option<(String, Location)>,
+    pub(crate) on_late: Option<Location>,
+}
+
+/// `EVENT TIME ts UNIT 'ms'`
+#[derive(Debug)]
+pub(crate) struct EventTime {
+    pub(crate) expr: Expr,
+    pub(crate) unit: Option<(String, Location)>,
+    pub(crate) place: Location,
 }
 
 /// Reads one statement from its tokens.
@@ -69,9 +92,9 @@ impl Reader<'_> {
                 None => Err(self.expected_word(&["RULE", "SINK", "INDEX"])),
             },
             Some("DROP") => match self.keyword(&["RULE", "SINK", "INDEX"]) {
-                Some("RULE") => Ok(Parsed::Other(Statement::DropRule(self.name()?))),
-                Some("SINK") => Ok(Parsed::Other(Statement::DropSink(self.name()?))),
-                Some(_) => Ok(Parsed::Other(Statement::DropIndex(self.name()?))),
+                Some("RULE") => Ok(Parsed::other(Statement::DropRule(self.name()?))),
+                Some("SINK") => Ok(Parsed::other(Statement::DropSink(self.name()?))),
+                Some(_) => Ok(Parsed::other(Statement::DropIndex(self.name()?))),
                 None => Err(self.expected_word(&["RULE", "SINK", "INDEX"])),
             },
             Some(verb) => {
@@ -80,7 +103,7 @@ impl Reader<'_> {
                 }
                 let name = self.name()?;
                 let enable = verb == "ENABLE";
-                Ok(Parsed::Other(if enable { Statement::EnableRule(name) } else { Statement::DisableRule(name) }))
+                Ok(Parsed::other(if enable { Statement::EnableRule(name) } else { Statement::DisableRule(name) }))
             }
             None if self.peeked_word().is_some_and(|word| word.value.eq_ignore_ascii_case("SELECT")) => Err(self
                 .unexpected("CREATE RULE or another statement")
@@ -104,14 +127,30 @@ impl Reader<'_> {
             }
         }
         let mut on_error = None;
+        let mut on_late = None;
         let mut start = None;
+        let mut time = TimeClauses::default();
         loop {
-            match self.keyword(&["ON", "START", "AS"]) {
-                Some("ON") if on_error.is_none() => {
-                    self.words(&["ERROR", "TO"])?;
-                    let (action, place) = self.action()?;
-                    on_error = Some(action);
-                    places.push(place);
+            let place = self.place();
+            match self.keyword(&["ON", "START", "EVENT", "LATENESS", "AS"]) {
+                Some("ON") => match self.keyword(&["ERROR", "LATE"]) {
+                    Some("ERROR") if on_error.is_none() => {
+                        self.words(&["TO"])?;
+                        let (action, place) = self.action()?;
+                        on_error = Some(action);
+                        places.push(place);
+                    }
+                    Some("LATE") if on_late.is_none() => {
+                        self.words(&["TO"])?;
+                        time.on_late = Some(place);
+                        on_late = Some(self.action()?.0);
+                    }
+                    Some(word) => return Err(self.source.error(place, format!("ON {word} TO stands twice"))),
+                    None => return Err(self.expected_word(&["ERROR TO", "LATE TO"])),
+                },
+                Some("EVENT") if time.event_time.is_none() => time.event_time = Some(self.event_time(place)?),
+                Some("LATENESS") if time.lateness.is_none() => {
+                    time.lateness = Some(self.text("a time in single quotes, such as '30 seconds'")?);
                 }
                 Some("START") if start.is_none() => {
                     self.words(&["FROM"])?;
@@ -122,18 +161,48 @@ impl Reader<'_> {
                     };
                 }
                 Some("AS") => break,
-                _ => return Err(self.expected_word(&["ON ERROR TO", "START FROM", "AS"])),
+                Some(word) => return Err(self.source.error(place, format!("{word} stands twice"))),
+                None => {
+                    let clauses = ["ON ERROR TO", "EVENT TIME", "LATENESS", "ON LATE TO", "START FROM", "AS"];
+                    return Err(self.expected_word(&clauses));
+                }
             }
         }
         let query = self.query()?;
         self.finish()?;
-        let sources = match sources::sources(self.source, &query, Purpose::Rule)?.first.what {
-            What::Messages(filter) => vec![filter],
-            What::Table(_) => Vec::new(),
-        };
+        let written = sources::sources(self.source, &query, Purpose::Rule)?;
+        let (mut sources, mut tables) = (Vec::new(), Vec::new());
+        for written in written.all() {
+            match &written.what {
+                What::Messages(filter) => sources.push(filter.clone()),
+                What::Table(table) => tables.push(table.clone()),
+            }
+        }
+        let windowed = window::is_windowed(&query);
         let start = start.unwrap_or_default();
-        let definition = RuleDefinition { name, text, sources, actions, on_error, start };
-        Ok(Parsed::Rule(Box::new(ParsedRule { definition, query, places })))
+        let definition = RuleDefinition { name, text, sources, tables, actions, on_error, windowed, on_late, start };
+        Ok(Parsed::Rule(Box::new(ParsedRule { definition, query, places, time })))
+    }
+
+    /// `TIME expression [UNIT 'ms']`, behind `EVENT`.
+    fn event_time(&mut self, place: Location) -> Result<EventTime, SqlError> {
+        self.words(&["TIME"])?;
+        let expr = self.parser.parse_expr().map_err(|error| syntax::parser_error(self.source, &error, self.end))?;
+        let unit = match self.keyword(&["UNIT"]) {
+            Some(_) => Some(self.text("a unit in single quotes: 's', 'ms', 'us' or 'ns'")?),
+            None => None,
+        };
+        Ok(EventTime { expr, unit, place })
+    }
+
+    /// A text in single quotes, and where it stands.
+    fn text(&mut self, expected: &str) -> Result<(String, Location), SqlError> {
+        let place = self.place();
+        let Token::SingleQuotedString(text) = self.parser.peek_token_ref().token.clone() else {
+            return Err(self.unexpected(expected));
+        };
+        self.parser.advance_token();
+        Ok((text, place))
     }
 
     fn create_sink(&mut self, text: String) -> Result<Parsed, SqlError> {
@@ -149,7 +218,7 @@ impl Reader<'_> {
             }
             settings = setting::settings(self, &Token::Eq)?.0;
         }
-        Ok(Parsed::Other(Statement::CreateSink(SinkDefinition { name, text, kind, settings })))
+        Ok(Parsed::other(Statement::CreateSink(SinkDefinition { name, text, kind, settings })))
     }
 
     /// `kind(name => value, …)` or the name of a sink.

@@ -16,14 +16,15 @@ use std::sync::Arc;
 use weir_core::seams::SqlError;
 
 use super::{
+    inputs::time_type,
     operand::{Kind, Typed},
     start,
     typing::{Typing, as_type, cast_to, written},
 };
 use crate::{
-    error::{Hint, Source},
+    error::{Hint, Source, nearest},
     functions,
-    language::select::message_by_message,
+    language::{select::needs_window, window::COLUMNS},
     program::ColumnType,
 };
 
@@ -36,6 +37,8 @@ pub(crate) enum Aggregates {
     Refused(&'static str),
     /// Behind the grouping of a query: keys and aggregates are all there is.
     Grouped(Grouping),
+    /// Behind the windows of a rule: the columns of its SELECT, by name, are all there is.
+    Selected(Vec<(String, ast::Expr)>),
 }
 
 #[derive(Debug, Default)]
@@ -43,9 +46,20 @@ pub(crate) struct Grouping {
     /// Expressions of GROUP BY, with the columns that hold them.
     keys: Vec<(ast::Expr, Expr, Typed)>,
     calls: Vec<(ast::Expr, Expr, Typed)>,
+    /// A window is among what is grouped by.
+    pub(crate) windowed: bool,
 }
 
 impl Grouping {
+    /// Expressions of GROUP BY as they are written, and typed.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&ast::Expr, &Expr)> + Clone {
+        self.keys.iter().map(|(written, expr, _)| (written, expr))
+    }
+
+    pub(crate) fn calls(&self) -> impl Iterator<Item = (&ast::Expr, &Expr)> {
+        self.calls.iter().map(|(written, expr, _)| (written, expr))
+    }
+
     pub(crate) fn add_key(&mut self, written: ast::Expr, key: Typed) {
         let name = format!("#key{}", self.keys.len());
         let column = Expr::Column(Column::new_unqualified(&name));
@@ -63,7 +77,21 @@ impl Aggregates {
     /// What an expression of GROUP BY stands for behind the grouping.
     pub(crate) fn key(&self, expr: &ast::Expr) -> Option<Typed> {
         let Self::Grouped(grouping) = self else { return None };
+        if grouping.windowed
+            && let ast::Expr::Identifier(ident) = expr
+            && ident.quote_style.is_none()
+            && COLUMNS.contains(&ident.value.as_str())
+        {
+            return Some(Typed::new(Expr::Column(Column::new_unqualified(&ident.value)), time_type()));
+        }
         grouping.keys.iter().find(|(written, ..)| written == expr).map(|(.., typed)| typed.clone())
+    }
+
+    /// The column of the SELECT that an expression is, behind windows.
+    pub(crate) fn selected(&self, expr: &ast::Expr) -> Option<&str> {
+        let Self::Selected(columns) = self else { return None };
+        let named = |name: &str| matches!(expr, ast::Expr::Identifier(ident) if ident.value == name);
+        columns.iter().find(|(name, written)| named(name) || written == expr).map(|(name, _)| name.as_str())
     }
 
     /// Behind a grouping there are no single messages.
@@ -72,6 +100,17 @@ impl Aggregates {
             Self::Grouped(_) => Err(source
                 .error(place, format!("{read} is neither in GROUP BY nor in an aggregate"))
                 .hint(format!("write GROUP BY {read}, or an aggregate such as max({read})"))),
+            Self::Selected(columns) => {
+                let names = || columns.iter().map(|(name, _)| name.as_str());
+                let error = source.error(
+                    place,
+                    format!("{read} is no column of the SELECT, and behind windows there is nothing else"),
+                );
+                Err(match nearest(read, names()) {
+                    Some(near) => error.hint(format!("did you mean {near}?")),
+                    None => error.hint(format!("it has {}", names().collect::<Vec<_>>().join(", "))),
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -81,7 +120,7 @@ impl Typing<'_> {
     pub(crate) fn aggregate(&mut self, expr: &ast::Expr, function: &Function, name: &str) -> Result<Typed, SqlError> {
         match &self.aggregates {
             Aggregates::Rule => {
-                return Err(message_by_message(self.source, start(expr), &format!("the aggregate {name}")));
+                return Err(needs_window(self.source, start(expr), &format!("the aggregate {name}")));
             }
             Aggregates::Refused(clause) => {
                 let error = self.source.error(start(expr), format!("{clause} cannot hold the aggregate {name}"));
@@ -90,6 +129,9 @@ impl Typing<'_> {
                 } else {
                     error
                 });
+            }
+            Aggregates::Selected(_) => {
+                self.aggregates.check_message(self.source, &written(expr), start(expr))?;
             }
             Aggregates::Grouped(grouping) => {
                 if let Some((.., typed)) = grouping.calls.iter().find(|(written, ..)| written == expr) {

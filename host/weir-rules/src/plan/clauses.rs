@@ -24,8 +24,12 @@ use super::{
 use crate::{
     error::{Hint, Source},
     functions,
-    language::select::{Item, Selection},
+    language::{
+        select::{Item, Selection},
+        window,
+    },
     program::{ColumnType, EnvelopeColumn, Input, JsonPath, TableInput},
+    window::Frame,
 };
 
 /// The columns of `*` over messages.
@@ -35,6 +39,7 @@ const STAR: [&str; 4] = ["topic", "device", "time", "payload"];
 pub(super) struct Parts {
     pub(super) predicate: Option<Expr>,
     pub(super) grouping: Option<Grouping>,
+    pub(super) window: Option<Frame>,
     pub(super) having: Option<Expr>,
     pub(super) columns: Vec<output::Column>,
     pub(super) distinct: bool,
@@ -52,11 +57,20 @@ pub(super) fn read<'a>(typing: &mut Typing<'a>, selection: &Selection<'a>) -> Re
     };
     let star = typing.star_names();
     let named = output::named(typing, &selection.items, &star)?;
+    let mut window = None;
     let grouped = !selection.group_by.is_empty() || selection.having.is_some() || has_aggregate(selection);
     typing.aggregates = Aggregates::Refused("GROUP BY");
     if grouped {
         let mut grouping = Grouping::default();
         for key in selection.group_by {
+            if window::call(key).is_some() {
+                let frame = window::frame(typing.source, key)?;
+                if window.replace(frame).is_some() {
+                    return Err(typing.source.error(start(key), "GROUP BY can hold one window"));
+                }
+                grouping.windowed = true;
+                continue;
+            }
             let written = grouped_expression(typing.source, selection, &named, key)?;
             let typed = typing.column(written, ColumnType::Canonical)?;
             grouping.add_key(written.clone(), typed);
@@ -96,6 +110,7 @@ pub(super) fn read<'a>(typing: &mut Typing<'a>, selection: &Selection<'a>) -> Re
     Ok(Parts {
         predicate,
         grouping,
+        window,
         having,
         columns,
         distinct: selection.distinct,

@@ -8,6 +8,7 @@ mod aggregate;
 mod clauses;
 mod declared;
 mod inputs;
+mod joined;
 mod operand;
 mod output;
 mod physical;
@@ -16,6 +17,8 @@ mod query;
 mod relation;
 mod template;
 mod typing;
+mod windowed;
+mod windows;
 
 use datafusion_common::DataFusionError;
 use sqlparser::tokenizer::Location;
@@ -35,6 +38,7 @@ pub use self::{
     inputs::{data_type, kind_type},
     probe::probe,
     query::{Query, QueryColumn, QueryRead, QuerySource, plan_query},
+    windows::Finish,
 };
 use crate::{
     error::Source,
@@ -58,6 +62,13 @@ fn plan_here(rule: &RuleDefinition, catalog: &Catalog) -> Result<Program, SqlErr
     let parsed = parse_rule(&rule.text)?;
     let source = Source::script(&rule.text);
     let selection = selection(&source, &parsed.query, Purpose::Rule)?;
+    if parsed.definition.windowed {
+        return windowed::plan(rule, &parsed, &source, &selection, catalog);
+    }
+    windowed::refuse_time(&source, &parsed.time)?;
+    if !selection.sources.joined.is_empty() {
+        return joined::plan(rule, &parsed, &source, &selection, catalog);
+    }
     let relations = [Relation::of(&source, &selection.sources.first, catalog, 0)?];
     let [Relation::Messages { filter, .. }] = relations else {
         return Err(source.error(selection.sources.first.place, "a rule reads messages"));
@@ -109,6 +120,8 @@ fn plan_here(rule: &RuleDefinition, catalog: &Catalog) -> Result<Program, SqlErr
         arguments: arguments.into_iter().map(compile).collect::<Result<_, _>>().map_err(failed)?,
         error_arguments: compile(error_arguments).map_err(failed)?,
         inputs: inputs.into_vec(),
+        windows: None,
+        joins: None,
     })
 }
 

@@ -89,6 +89,15 @@ pub(super) fn named<'a>(
         .collect())
 }
 
+/// The expressions of columns that have been read, by their names.
+pub(super) fn named_columns(columns: &[Column], items: &[Item<'_>]) -> Vec<(String, Expr)> {
+    let expressions = items.iter().filter_map(|item| match item {
+        Item::Expression { expr, .. } => Some((*expr).clone()),
+        Item::Star(_) => None,
+    });
+    columns.iter().map(|column| column.name.clone()).zip(expressions).collect()
+}
+
 /// What an expression is called without an alias: the last word of a path, or the function.
 fn own_name(expr: &Expr) -> String {
     match expr {

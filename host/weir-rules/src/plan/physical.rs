@@ -28,7 +28,11 @@ pub(super) struct Compiler {
 
 impl Compiler {
     pub(super) fn new(schema: SchemaRef) -> Result<Self> {
-        let schema = Arc::new(DFSchema::try_from(schema)?);
+        Self::of(DFSchema::try_from(schema)?)
+    }
+
+    pub(super) fn of(schema: DFSchema) -> Result<Self> {
+        let schema = Arc::new(schema);
         let context = SimplifyContext::builder().with_schema(Arc::clone(&schema)).build();
         Ok(Self { schema, simplifier: ExprSimplifier::new(context) })
     }

@@ -54,6 +54,9 @@ fn probe_here(rule: &RuleDefinition, catalog: &Catalog) -> Result<Arc<dyn Probe>
     let parsed = parse_rule(&rule.text)?;
     let source = Source::script(&rule.text);
     let selection = selection(&source, &parsed.query, Purpose::Rule)?;
+    if let Some(joined) = selection.sources.joined.first() {
+        return Err(source.error(joined.source.place, "a rule that joins tables is not looked at message by message"));
+    }
     let relations = [Relation::of(&source, &selection.sources.first, catalog, 0)?];
     let mut typing = Typing::new(&source, &relations, Aggregates::Rule);
     let mut parts = Vec::new();

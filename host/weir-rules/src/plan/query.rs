@@ -23,9 +23,10 @@ use super::{
     output, physical, plain,
     relation::Relation,
     typing::{Draws, Typing},
+    windows::{Time, WindowParts},
 };
 use crate::{
-    error::Source,
+    error::{Hint, Source},
     language::{
         parse_select,
         select::{Purpose, selection},
@@ -33,6 +34,7 @@ use crate::{
     },
     program::{EnvelopeColumn, Input, TableInput},
     stack::with_room,
+    window::{Frame, WindowPlan},
 };
 
 /// A query, planned.
@@ -55,8 +57,16 @@ pub struct QuerySource {
 
 #[derive(Debug, Clone)]
 pub enum QueryRead {
-    Messages { filter: TopicFilter, inputs: Vec<Input> },
-    Table { table: String, inputs: Vec<TableInput> },
+    Messages {
+        filter: TopicFilter,
+        inputs: Vec<Input>,
+    },
+    Table {
+        table: String,
+        inputs: Vec<TableInput>,
+    },
+    /// The closed windows of messages, whose columns are those of [`WindowPlan::schema`].
+    Windows(Arc<WindowPlan>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,13 +104,47 @@ fn plan_here(sql: &str, catalog: &Catalog) -> Result<Query, SqlError> {
         .map(|column| QueryColumn { name: column.name.clone(), is_json: column.typed.is_json })
         .collect();
     let Typing { inputs, tables, .. } = typing;
-    let (sources, schemas): (Vec<_>, Vec<_>) = read_of(&relations, inputs, tables).into_iter().unzip();
-    let plan =
-        scans(&sources, &schemas, joins).and_then(|scan| build(scan, parts)).and_then(coerce).map_err(|error| {
-            let place = selection.items.first().map_or(source.end(), output::place);
-            source.error(place, format!("the query cannot be planned: {}", plain(&error)))
-        })?;
+    let failed = |error: DataFusionError| {
+        let place = selection.items.first().map_or(source.end(), output::place);
+        source.error(place, format!("the query cannot be planned: {}", plain(&error)))
+    };
+    let mut parts = parts;
+    let (sources, schemas): (Vec<_>, Vec<_>) = match parts.window.take() {
+        Some(frame) => {
+            let [Relation::Messages { filter, .. }] = relations.as_slice() else {
+                let error = source.error(selection.sources.first.place, "windows are of messages alone");
+                return Err(error.hint("FROM takes one topic filter where GROUP BY holds a window"));
+            };
+            windows_of(filter, frame, inputs, &mut parts).map(|read| vec![read]).map_err(failed)?
+        }
+        None => read_of(&relations, inputs, tables),
+    }
+    .into_iter()
+    .unzip();
+    let plan = scans(&sources, &schemas, joins).and_then(|scan| build(scan, parts)).and_then(coerce).map_err(failed)?;
     Ok(Query { plan, sources, columns })
+}
+
+/// The windows that a query reads: what is grouped and where comes with them.
+fn windows_of(
+    filter: &TopicFilter,
+    frame: Frame,
+    inputs: Inputs,
+    parts: &mut Parts,
+) -> Result<(QuerySource, SchemaRef), DataFusionError> {
+    let unnamed = || DataFusionError::Plan("the query has no name".to_owned());
+    let windows = WindowParts {
+        name: "query".parse().map_err(|_| unnamed())?,
+        filter: filter.clone(),
+        frame,
+        time: Time::default(),
+        inputs,
+        predicate: parts.predicate.take(),
+        grouping: parts.grouping.take().unwrap_or_default(),
+    };
+    let plan = Arc::new(windows.plan()?);
+    let schema = Arc::clone(plan.schema());
+    Ok((QuerySource { name: "windows".to_owned(), read: QueryRead::Windows(plan) }, schema))
 }
 
 /// What is read of each source, and the columns that this makes.

@@ -35,7 +35,7 @@ use super::{
 use crate::{
     error::{Hint, Source},
     functions,
-    program::{ColumnType, Input, TableInput},
+    program::{ColumnType, Input, JsonPath, Step, TableInput},
 };
 
 /// How deep expressions may nest. Planning and evaluating recurse this deep.
@@ -120,6 +120,11 @@ impl<'a> Typing<'a> {
         }
         if let Some(key) = self.aggregates.key(expr) {
             return Ok(Operand::Typed(key));
+        }
+        if let Some(name) = self.aggregates.selected(expr) {
+            let path = JsonPath([Step::Key(name.into())].into());
+            let place = expr.span().start;
+            return Ok(Operand::Open(Open::Path(PathUse { root: Root::Payload, path, place, quoted: false })));
         }
         self.depth += 1;
         let operand = self.visit(expr);

@@ -17,6 +17,11 @@ pub(crate) use self::{
     text::{TextForm, TextPiece},
 };
 
+/// An instant in milliseconds since 1970.
+pub(crate) fn write_instant_ms(milliseconds: i64, into: &mut Vec<u8>) {
+    time::write_instant(milliseconds, arrow::datatypes::TimeUnit::Millisecond, into);
+}
+
 /// A literal as JSON.
 pub(crate) fn literal_json(value: &ScalarValue, is_json: bool) -> Vec<u8> {
     let mut json = Vec::new();

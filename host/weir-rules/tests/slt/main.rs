@@ -9,6 +9,7 @@
 )]
 
 mod random;
+mod windows;
 
 use std::{fmt::Write as _, fs, path::Path};
 

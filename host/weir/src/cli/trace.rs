@@ -101,6 +101,7 @@ fn message(told: &Value) -> String {
         let is = |key: &str| rule.get(key) == Some(&Value::Bool(true));
         let verdict = match (is("enabled"), is("matched")) {
             (false, _) => "is disabled",
+            _ if rule.get("error").is_some() => "is not judged",
             (true, true) => "matches",
             (true, false) => "does not match",
         };

@@ -250,6 +250,11 @@ pub(crate) struct Rules {
     #[serde(deserialize_with = "values::duration")]
     pub(crate) longest_pause: Duration,
     pub(crate) dead_letter_batch: usize,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) window_checkpoint: Duration,
+    pub(crate) window_groups: usize,
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) window_bytes: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

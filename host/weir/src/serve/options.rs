@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weir_broker::{Limits, Rate, RuleOptions};
+use weir_core::windows::WindowLimits;
 use weir_http::{Gateway, GatewayLimits, HttpLimits};
 use weir_lake::{LakeCompression, LakeOptions, Location, QueryOptions, S3Location};
 use weir_log::{LogOptions, SyncPolicy};
@@ -104,6 +105,8 @@ impl Config {
             longest_pause: rules.longest_pause,
             dead_letter_batch: rules.dead_letter_batch,
             rules: rules.max_rules,
+            window_checkpoint: rules.window_checkpoint,
+            windows: WindowLimits { groups: rules.window_groups, bytes: rules.window_bytes },
         }
     }
 

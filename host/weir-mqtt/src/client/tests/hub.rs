@@ -8,7 +8,7 @@ use weir_broker::{Broker, Drain, Limits, Parts, RuleOptions, Running};
 use weir_core::{
     RuleName, Timestamp,
     schema::Records,
-    seams::{Catalog, Evaluator, Language, PeerIdentity, Probe, RuleEvaluation, SqlError},
+    seams::{Catalog, Evaluator, Language, PeerIdentity, Probe, RuleEvaluation, RulePart, SqlError},
     statement::{RuleDefinition, Statement},
 };
 use weir_log::{Clock, Log, LogOptions, storage::faulty::Faulty};
@@ -52,7 +52,7 @@ impl Evaluator for Silence {
         Vec::new()
     }
 
-    fn evaluate_rule(&self, _rule: &RuleName, _records: &Records) -> Option<RuleEvaluation> {
+    fn evaluate_rule(&self, _rule: &RuleName, _part: RulePart, _records: &Records) -> Option<RuleEvaluation> {
         None
     }
 }

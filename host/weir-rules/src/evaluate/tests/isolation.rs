@@ -36,6 +36,8 @@ fn program(n: i64, predicate: Option<Expr>, value: Expr) -> Program {
         },
         arguments: vec![vec![]],
         error_arguments: vec![],
+        windows: None,
+        joins: None,
     }
 }
 

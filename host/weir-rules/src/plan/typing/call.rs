@@ -11,7 +11,7 @@ use super::{Typing, cast_to, written};
 use crate::{
     error::{Hint, nearest},
     functions,
-    language::select::message_by_message,
+    language::{select::message_by_message, window},
     plan::{
         aggregate::Aggregates,
         operand::{Kind, Operand, Typed},
@@ -32,6 +32,10 @@ impl Typing<'_> {
                 Aggregates::Rule => message_by_message(self.source, start(expr), "OVER"),
                 _ => self.error(expr, "OVER is not supported"),
             });
+        }
+        if let Some((_, name)) = window::call(expr) {
+            let error = self.error(expr, format!("{name} makes windows, and stands in GROUP BY alone"));
+            return Err(error.hint("window_start and window_end say which window a row is of"));
         }
         if functions::scalar(&name).is_none() && functions::aggregate(&name).is_some() {
             return self.aggregate(expr, function, &name).map(Operand::Typed);
@@ -85,7 +89,7 @@ impl Typing<'_> {
     }
 
     fn unknown_function(&self, expr: &ast::Expr, written: &str) -> SqlError {
-        let names = functions::names().chain(
+        let names = functions::names().chain(window::WINDOWS.map(|(name, _)| name)).chain(
             match self.aggregates {
                 Aggregates::Rule => None,
                 _ => Some(functions::aggregate_names()),
