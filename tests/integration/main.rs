@@ -14,6 +14,7 @@ mod chaos;
 mod conformance;
 mod errors;
 mod gateways;
+mod http_devices;
 mod interop;
 mod isolation;
 mod kills;

@@ -106,6 +106,8 @@ pub(crate) struct WebSocket {
 pub(crate) struct Gateway {
     #[serde(deserialize_with = "values::memory")]
     pub(crate) body_bytes: usize,
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) batch_bytes: usize,
     #[serde(deserialize_with = "values::duration")]
     pub(crate) body_timeout: Duration,
     #[serde(deserialize_with = "values::duration")]

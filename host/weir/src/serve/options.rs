@@ -78,6 +78,7 @@ impl Config {
         let (rate, burst) = (gateway.requests_per_second_per_address, gateway.request_burst_per_address);
         GatewayLimits {
             body: gateway.body_bytes,
+            batch: gateway.batch_bytes,
             body_time: gateway.body_timeout,
             requests_per_address: Rate::new(rate, burst),
         }
