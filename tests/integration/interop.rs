@@ -2,7 +2,7 @@
 //!
 //! `tests/interop` has the programs around the libraries, and says how they are told what to do.
 
-mod library;
+pub(crate) mod library;
 mod mosquitto;
 mod rumqttc;
 mod scenarios;

@@ -11,6 +11,7 @@ mod applications;
 mod authentication;
 mod broadcast;
 mod chaos;
+mod coap;
 mod conformance;
 mod errors;
 mod gateways;

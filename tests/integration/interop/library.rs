@@ -69,12 +69,12 @@ impl Drop for Program {
 }
 
 /// What `.ci/setup test` has installed.
-pub(super) fn installed(path: &str) -> PathBuf {
+pub(crate) fn installed(path: &str) -> PathBuf {
     let folder = PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/weir/interop");
     assert!(folder.join("versions").exists(), "the clients are not installed: `.ci/setup test` does that");
     folder.join(path)
 }
 
-pub(super) fn path_of(script: &str) -> PathBuf {
+pub(crate) fn path_of(script: &str) -> PathBuf {
     root().join("tests/interop").join(script)
 }
