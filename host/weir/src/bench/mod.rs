@@ -4,6 +4,7 @@
 //! the broker, so what is compared with the peer is the broker's CPU time per message; the rate stands beside it. Every
 //! message is counted where it arrives, and every rule's effect in the rule's own counters.
 
+mod coap;
 mod connections;
 mod fleet;
 mod hub;
@@ -42,6 +43,8 @@ pub(crate) struct Args {
 enum What {
     /// Measure what idle connections cost
     Connections(connections::Args),
+    /// Measure what requests of CoAP cost, beside libcoap's server
+    Coap(coap::Args),
     /// Measure what changes of shadows cost, beside a loop of upserts into SQLite
     Shadows(shadows::Args),
 }
@@ -75,6 +78,7 @@ pub(crate) fn run(args: Args, out: Output) -> Result<(), Failure> {
     match &args.what {
         None => workloads::run(&args.workloads, out),
         Some(What::Connections(args)) => connections::run(args, out),
+        Some(What::Coap(args)) => coap::run(args, out),
         Some(What::Shadows(args)) => shadows::run(args, out),
     }
 }
