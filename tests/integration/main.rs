@@ -14,6 +14,7 @@ mod chaos;
 mod coap;
 mod conformance;
 mod errors;
+mod four_protocols;
 mod gateways;
 mod http_devices;
 mod interop;
