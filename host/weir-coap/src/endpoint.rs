@@ -217,7 +217,9 @@ impl Endpoint {
             return self.refuse(&message, Response::of(Code::BAD_OPTION));
         };
         let key = key_of(&message);
-        if message.code == Code::GET
+        // The rest of an answer to another method is asked for by the same method, without a body (RFC 7959 §3.3).
+        let asks_for_more = message.code == Code::GET || message.payload.is_empty() && block1.is_none();
+        if asks_for_more
             && let Some(block) = block2.filter(|block| block.number > 0)
             && message.first(option::OBSERVE).is_none()
             && self.next_block(&message, &key, block, now, events)
