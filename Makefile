@@ -20,14 +20,15 @@ test:
 	cargo test --workspace --locked --no-fail-fast
 
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= codec connection topics
+FUZZ_TARGETS ?= weir-mqtt/codec weir-mqtt/connection weir-mqtt/topics weir-coap/packet weir-coap/blockwise weir-coap/observe
 
 # Each fuzz target for so many seconds, from its seeds and from what earlier runs found worth keeping. Needs no nightly Rust.
 fuzz:
 	@.ci/setup run
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing: type 'cargo install --locked cargo-fuzz'" >&2; exit 1; }
-	@set -e; cd host/weir-mqtt; for target in $(FUZZ_TARGETS); do \
-		corpus="$(CARGO_TARGET_DIR)/corpus/$$target"; mkdir -p "$$corpus"; \
-		cargo fuzz run --sanitizer none "$$target" "$$corpus" "fuzz/seeds/$$target" -- \
-			-max_total_time=$(FUZZ_SECONDS) -max_len=1024 -timeout=10 -print_final_stats=1; \
+	@set -e; for each in $(FUZZ_TARGETS); do \
+		crate="$${each%/*}"; target="$${each#*/}"; \
+		corpus="$(CARGO_TARGET_DIR)/corpus/$$each"; mkdir -p "$$corpus"; \
+		(cd "host/$$crate" && cargo fuzz run --sanitizer none "$$target" "$$corpus" "fuzz/seeds/$$target" -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=2048 -timeout=10 -print_final_stats=1); \
 	done

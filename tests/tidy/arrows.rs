@@ -3,7 +3,7 @@
 use super::metadata::METADATA;
 
 /// Each crate, and those of the workspace that its code may name. A new crate gets its line here first.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("weir-core", &[]),
     ("weir-log", &["weir-core"]),
     ("weir-store", &["weir-core"]),
@@ -13,6 +13,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("weir-lake", &["weir-core", "weir-log", "weir-rules"]),
     ("weir-broker", &["weir-core", "weir-log", "weir-store"]),
     ("weir-mqtt", &["weir-core", "weir-tls", "weir-broker"]),
+    ("weir-coap", &["weir-core", "weir-tls", "weir-broker"]),
     ("weir-http", &["weir-core", "weir-broker"]),
     (
         "weir",
@@ -26,6 +27,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "weir-lake",
             "weir-broker",
             "weir-mqtt",
+            "weir-coap",
             "weir-http",
         ],
     ),

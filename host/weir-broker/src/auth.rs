@@ -148,7 +148,7 @@ pub(crate) fn is_believed(
 }
 
 /// Said only after the proof, so that a stranger does not learn which devices exist.
-fn enabled(device: Device) -> Result<Principal, AuthError> {
+pub(crate) fn enabled(device: Device) -> Result<Principal, AuthError> {
     if device.may_connect() {
         return Ok(Principal::Device(device.id));
     }

@@ -25,6 +25,7 @@ use crate::{
     session::{Connections, SessionKey},
     shadow::ShadowHandle,
     trace::{Happenings, Trace},
+    visits::Visitors,
 };
 
 /// What keeps a part of the hub from working until it is started again, told by the part.
@@ -55,6 +56,7 @@ pub(crate) struct Inner {
     /// Wakes the task that takes broadcasts further.
     pub(crate) broadcasts_changed: Arc<Notify>,
     pub(crate) sub_devices: SubDevices,
+    pub(crate) visitors: Visitors,
     pub(crate) rules: RuleRuntime,
     pub(crate) presence: Presence,
     pub(crate) ailment: Ailment,
@@ -319,6 +321,14 @@ impl Broker {
 
     pub(crate) fn sub_devices(&self) -> &SubDevices {
         &self.0.sub_devices
+    }
+
+    pub(crate) fn visitors(&self) -> &Visitors {
+        &self.0.visitors
+    }
+
+    pub(crate) fn front(&self) -> &Drain {
+        &self.0.front
     }
 
     pub(crate) fn presence(&self) -> &Presence {

@@ -34,6 +34,7 @@ mod signing;
 mod tables;
 mod tail;
 pub mod trace;
+mod visits;
 
 #[cfg(test)]
 mod tests;
@@ -61,4 +62,5 @@ pub use session::{
 pub use shadow::{Shadow, ShadowError, ShadowUpdate};
 pub use signing::SigningMethod;
 pub use tail::Tail;
+pub use visits::SignedRequest;
 pub use weir_store::{Broadcast, BroadcastId, BroadcastState};

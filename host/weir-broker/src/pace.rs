@@ -64,6 +64,11 @@ impl Bucket {
 }
 
 impl Pace {
+    /// Whether nothing is owed.
+    pub(crate) fn is_paid(self, now: Instant) -> bool {
+        self.messages.is_full(now) && self.bytes.is_full(now)
+    }
+
     /// The pace after `messages`; or when they may pass. Of several that do not fit at once, the first may.
     pub(crate) fn after(self, limits: &Limits, messages: &[Envelope<'_>], now: Instant) -> Result<Self, Instant> {
         let size: u64 = messages.iter().map(|message| (message.topic.len() + message.payload.len()) as u64).sum();

@@ -55,6 +55,7 @@ use crate::{
     session::Connections,
     shadow::{ChangeReaders, ShadowParts},
     trace::Happenings,
+    visits::Visitors,
 };
 
 /// Makes the kinds of target, given the hub as something to publish to.
@@ -237,6 +238,7 @@ impl Parts {
             registrar,
             broadcasts_changed,
             sub_devices,
+            visitors: Visitors::default(),
             rules: runtime,
             presence,
             ailment,

@@ -77,6 +77,13 @@ impl Presence {
     }
 }
 
+impl Presence {
+    /// A device was here without a session.
+    pub(crate) fn visited(&self, device: &DeviceId) {
+        self.activations.tell(device);
+    }
+}
+
 impl Reporter {
     /// Runs until it is told to end; what was told before is appended first.
     pub(crate) async fn run(mut self, drain: Drain) {

@@ -78,14 +78,18 @@ impl<T: DeserializeOwned> FromRequestParts<Hub> for QueryParams<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _hub: &Hub) -> Result<Self, ApiError> {
-        // Forms write a space as '+', but here a '+' is nearly always the wildcard of a filter that somebody typed.
-        let query = parts.uri.query().unwrap_or_default().replace('+', "%2B");
-        let uri = Uri::builder().path_and_query(format!("/?{query}")).build();
-        let uri = uri.map_err(|error| ApiError::invalid(format!("the query string is not valid: {error}")))?;
-        match Query::try_from_uri(&uri) {
-            Ok(Query(value)) => Ok(Self(value)),
-            Err(error) => Err(ApiError::invalid(format!("the query string is not valid: {}", reason(&error)))),
-        }
+        query(&parts.uri).map(Self)
+    }
+}
+
+pub(crate) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+    // Forms write a space as '+', but here a '+' is nearly always the wildcard of a filter that somebody typed.
+    let query = uri.query().unwrap_or_default().replace('+', "%2B");
+    let uri = Uri::builder().path_and_query(format!("/?{query}")).build();
+    let uri = uri.map_err(|error| ApiError::invalid(format!("the query string is not valid: {error}")))?;
+    match Query::try_from_uri(&uri) {
+        Ok(Query(value)) => Ok(value),
+        Err(error) => Err(ApiError::invalid(format!("the query string is not valid: {}", reason(&error)))),
     }
 }
 

@@ -104,6 +104,9 @@ pub struct HttpOptions {
     pub ws: Endpoint,
     /// The encrypted listener for WebSockets, if there is one.
     pub wss: Option<Endpoint>,
+    /// Where CoAP is, over UDP and over DTLS, if it is served.
+    pub coap: Option<Endpoint>,
+    pub coaps: Option<Endpoint>,
     pub authority: Arc<dyn CertificateAuthority>,
     /// The version of the program, for `/v1/status`.
     pub version: &'static str,
@@ -117,6 +120,8 @@ impl fmt::Debug for HttpOptions {
             .field("mqtts", &self.mqtts)
             .field("ws", &self.ws)
             .field("wss", &self.wss)
+            .field("coap", &self.coap)
+            .field("coaps", &self.coaps)
             .field("version", &self.version)
             .field("limits", &self.limits)
             .finish_non_exhaustive()

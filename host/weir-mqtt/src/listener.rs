@@ -10,8 +10,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use weir_broker::{Broker, Drain};
-use weir_core::{DeviceId, seams::PeerIdentity};
-use weir_tls::{Acceptor, Peer, TlsStream};
+use weir_core::seams::PeerIdentity;
+use weir_tls::{Acceptor, TlsStream};
 
 use crate::{
     admission::{Admission, Place},
@@ -136,7 +136,7 @@ impl Begun {
             accepted = acceptor.accept(stream) => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => Some((stream, identity(peer))),
+            Ok((stream, peer)) => Some((stream, peer.identity())),
             Err(error) => {
                 self.broker.metrics().refused_for("mqtt_tls", error.reason());
                 refusals.tell(&error, address);
@@ -151,24 +151,12 @@ impl Begun {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         // Boxed, because the room that HTTP needs would be kept for as long as the connection lives.
-        let opened = Box::pin(websocket::open((stream, address), &options, self.broker.metrics(), &self.stop)).await;
+        let opened =
+            Box::pin(websocket::open((stream, address), &peer, &options, self.broker.metrics(), &self.stop)).await;
         if let Some(stream) = opened {
             self.run(stream, peer).await;
         }
     }
-}
-
-/// The device that the handshake proved. A certificate that names none, and a key of nobody, prove nothing here: the
-/// client may still show a password.
-fn identity(peer: Peer) -> PeerIdentity {
-    let identity = match peer {
-        Peer::Anonymous => None,
-        Peer::Certificate(certificate) => {
-            certificate.identity().map(|identity| PeerIdentity::Certificate(Arc::new(identity)))
-        }
-        Peer::Psk { identity } => DeviceId::from_joined(&identity).map(PeerIdentity::Psk),
-    };
-    identity.unwrap_or_default()
 }
 
 /// Acknowledgements are small and must not wait for more; probes find a peer that vanished although its keep-alive is

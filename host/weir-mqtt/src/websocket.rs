@@ -21,6 +21,7 @@ use std::{error::Error, fmt, future::Future, net::IpAddr, pin::Pin, sync::Arc, t
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{Request, Response, body::Incoming};
+use weir_core::seams::PeerIdentity;
 
 pub(crate) use http::open;
 pub(crate) use stream::WebSocket;
@@ -35,7 +36,8 @@ pub type HttpAnswer = Pin<Box<dyn Future<Output = Response<HttpBody>> + Send>>;
 pub trait HttpRequests: fmt::Debug + Send + Sync {
     fn serves(&self, path: &str) -> bool;
 
-    fn answer(&self, request: Request<Incoming>, from: IpAddr) -> HttpAnswer;
+    /// `peer` is what the transport proved.
+    fn answer(&self, request: Request<Incoming>, from: IpAddr, peer: PeerIdentity) -> HttpAnswer;
 }
 
 /// What WebSocket listeners let in.

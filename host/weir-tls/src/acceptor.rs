@@ -13,6 +13,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_openssl::SslStream;
+use weir_core::{DeviceId, seams::PeerIdentity};
 
 use crate::{
     AcceptError, Now, PskLookup, SetupError, TlsStream, Trust,
@@ -41,6 +42,21 @@ pub enum Peer {
     Psk {
         identity: Box<str>,
     },
+}
+
+impl Peer {
+    /// The device that the handshake proved. A certificate that names none, and a key of nobody, prove nothing here: the
+    /// client may still show other credentials.
+    pub fn identity(self) -> PeerIdentity {
+        let identity = match self {
+            Self::Anonymous => None,
+            Self::Certificate(certificate) => {
+                certificate.identity().map(|identity| PeerIdentity::Certificate(Arc::new(identity)))
+            }
+            Self::Psk { identity } => DeviceId::from_joined(&identity).map(PeerIdentity::Psk),
+        };
+        identity.unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 //!
 //! [`authority`] makes the hub's own CA, its server certificate and certificates for devices. [`Acceptor`] turns a TCP
 //! stream into a [`TlsStream`] and says who is at its other end: nobody yet, a certificate, or a pre-shared key. Both
-//! kinds of client come to one port; the ClientHello tells them apart ([`sniff`]).
+//! kinds of client come to one port; the ClientHello tells them apart ([`sniff`]). [`dtls`] is the same for datagrams.
 //!
 //! Architecture invariant: this crate proves possession of a key and nothing more. Whether a device exists, is enabled
 //! or may do something is decided elsewhere; what it must know of devices comes through [`Trust`] and [`PskLookup`].
@@ -11,6 +11,7 @@
 mod acceptor;
 pub mod authority;
 mod certificate;
+pub mod dtls;
 mod error;
 mod now;
 mod prefixed;

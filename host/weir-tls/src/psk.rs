@@ -10,7 +10,9 @@ use openssl::{
     error::ErrorStack,
     ex_data::Index,
     rand,
-    ssl::{Ssl, SslContext, SslMethod, SslMode, SslOptions, SslRef, SslSessionCacheMode, SslVersion},
+    ssl::{
+        Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslRef, SslSessionCacheMode, SslVersion,
+    },
 };
 
 /// Suites of TLS 1.2 that are served: number, OpenSSL's name, whether its MAC is SHA-1. The order has no meaning: what a
@@ -69,41 +71,50 @@ pub(crate) struct Claim {
     pub(crate) known: bool,
 }
 
+/// OpenSSL's names of the suites that are served.
+pub(crate) fn suites(with_sha1: bool) -> String {
+    let names = SUITES.iter().filter(|(.., sha1)| with_sha1 || !sha1).map(|(_, name, _)| *name);
+    names.collect::<Vec<_>>().join(":")
+}
+
+/// Lets clients prove themselves by the keys that `lookup` finds, and keeps at `claims` whom each claimed to be.
+pub(crate) fn serve_keys(builder: &mut SslContextBuilder, lookup: Arc<dyn PskLookup>, claims: Index<Ssl, Claim>) {
+    builder.set_psk_server_callback(move |ssl, identity, key| {
+        let identity = std::str::from_utf8(identity.unwrap_or_default()).ok();
+        let found = identity.and_then(|identity| lookup.key(identity)).filter(|PskKey(found)| !found.is_empty());
+        let room = found.as_ref().and_then(|PskKey(found)| key.get_mut(..found.len()).map(|room| (room, found)));
+        let known = room.is_some();
+        let length = match room {
+            Some((room, found)) => {
+                room.copy_from_slice(found);
+                found.len()
+            }
+            None => {
+                let decoy = key.get_mut(..DECOY).unwrap_or_default();
+                rand::rand_bytes(decoy)?;
+                decoy.len()
+            }
+        };
+        // Kept here, because OpenSSL forgets the identity in TLS 1.3.
+        ssl.set_ex_data(claims, Claim { identity: identity.unwrap_or_default().into(), known });
+        Ok(length)
+    });
+}
+
 impl PskContext {
     pub(crate) fn new(lookup: Arc<dyn PskLookup>, sha1_suites: bool) -> Result<Self, ErrorStack> {
         let claims = Ssl::new_ex_index::<Claim>()?;
         let mut builder = SslContext::builder(SslMethod::tls_server())?;
         builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
         builder.set_ciphersuites(SUITES_13)?;
-        let suites: Vec<&str> =
-            SUITES.iter().filter(|(.., sha1)| sha1_suites || !sha1).map(|(_, name, _)| *name).collect();
         // Level 0, because from OpenSSL 3.2 on any other forbids CCM_8. The list holds what else is allowed.
-        builder.set_cipher_list(&format!("{}:@SECLEVEL=0", suites.join(":")))?;
+        builder.set_cipher_list(&format!("{}:@SECLEVEL=0", suites(sha1_suites)))?;
         builder.set_options(SslOptions::NO_TICKET | SslOptions::NO_RENEGOTIATION | SslOptions::NO_COMPRESSION);
         builder.set_session_cache_mode(SslSessionCacheMode::OFF);
         builder.set_num_tickets(0)?;
         // An idle connection holds no record buffers.
         builder.set_mode(SslMode::RELEASE_BUFFERS | SslMode::ENABLE_PARTIAL_WRITE);
-        builder.set_psk_server_callback(move |ssl, identity, key| {
-            let identity = std::str::from_utf8(identity.unwrap_or_default()).ok();
-            let found = identity.and_then(|identity| lookup.key(identity)).filter(|PskKey(found)| !found.is_empty());
-            let room = found.as_ref().and_then(|PskKey(found)| key.get_mut(..found.len()).map(|room| (room, found)));
-            let known = room.is_some();
-            let length = match room {
-                Some((room, found)) => {
-                    room.copy_from_slice(found);
-                    found.len()
-                }
-                None => {
-                    let decoy = key.get_mut(..DECOY).unwrap_or_default();
-                    rand::rand_bytes(decoy)?;
-                    decoy.len()
-                }
-            };
-            // Kept here, because OpenSSL forgets the identity in TLS 1.3.
-            ssl.set_ex_data(claims, Claim { identity: identity.unwrap_or_default().into(), known });
-            Ok(length)
-        });
+        serve_keys(&mut builder, lookup, claims);
         Ok(Self { context: builder.build(), claims })
     }
 

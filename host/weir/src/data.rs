@@ -27,6 +27,12 @@ pub(crate) struct Endpoints {
     pub(crate) ws: String,
     /// The listener for secure WebSockets, such as `127.0.0.1:8443`.
     pub(crate) wss: Option<String>,
+    /// The socket for CoAP over UDP, such as `127.0.0.1:5683`.
+    #[serde(default)]
+    pub(crate) coap: Option<String>,
+    /// The socket for CoAP over DTLS, such as `127.0.0.1:5684`.
+    #[serde(default)]
+    pub(crate) coaps: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -225,6 +231,8 @@ mod tests {
             mqtts: Some("127.0.0.1:8883".into()),
             ws: "127.0.0.1:8081".into(),
             wss: Some("127.0.0.1:8443".into()),
+            coap: Some("127.0.0.1:5683".into()),
+            coaps: Some("127.0.0.1:5684".into()),
         };
         folder.write_endpoints(&endpoints).unwrap();
         folder.write_endpoints(&endpoints).unwrap();

@@ -38,6 +38,8 @@ pub(crate) struct Hub {
     mqtts_port: u16,
     ws_port: u16,
     wss_port: u16,
+    coap_port: u16,
+    coaps_port: u16,
     key: String,
 }
 
@@ -63,6 +65,8 @@ impl Hub {
             mqtts_port: 0,
             ws_port: 0,
             wss_port: 0,
+            coap_port: 0,
+            coaps_port: 0,
             key: String::new(),
         };
         hub.wait_until_it_serves();
@@ -84,6 +88,8 @@ impl Hub {
         self.mqtts_port = port("mqtts");
         self.ws_port = port("ws");
         self.wss_port = port("wss");
+        self.coap_port = port("coap");
+        self.coaps_port = port("coaps");
         self.key = fs::read_to_string(self.data().join("admin.key")).unwrap().trim_end().to_owned();
         let healthy =
             || self.client.get(format!("{}/healthz", self.http)).send().ok()?.status().is_success().then_some(());
@@ -141,6 +147,14 @@ impl Hub {
 
     pub(crate) fn wss_port(&self) -> u16 {
         self.wss_port
+    }
+
+    pub(crate) fn coap_port(&self) -> u16 {
+        self.coap_port
+    }
+
+    pub(crate) fn coaps_port(&self) -> u16 {
+        self.coaps_port
     }
 
     /// What the hub has written about itself.
@@ -282,6 +296,7 @@ fn spawn(folder: &Path, settings: &[String], powerloss: Option<&Powerloss>) -> C
     command.arg("serve").arg("--data").arg(&data).args(["--set", "listen.mqtt_port=0"]);
     command.args(["--set", "tls.mqtt_port=0", "--set", "admin.port=0"]);
     command.args(["--set", "listen.ws_port=0", "--set", "tls.ws_port=0"]);
+    command.args(["--set", "listen.coap_port=0", "--set", "tls.coap_port=0"]);
     for setting in settings {
         command.args(["--set", setting]);
     }

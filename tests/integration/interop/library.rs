@@ -75,6 +75,6 @@ pub(crate) fn installed(path: &str) -> PathBuf {
     folder.join(path)
 }
 
-pub(super) fn path_of(script: &str) -> PathBuf {
+pub(crate) fn path_of(script: &str) -> PathBuf {
     root().join("tests/interop").join(script)
 }

@@ -13,6 +13,7 @@ use weir_broker::{
     Rate,
     admin::registrations::{self, RegistrationChange, RegistrationCredential, RegistrationMode, SecretChange},
 };
+use weir_core::seams::PeerIdentity;
 use weir_store::NewProduct;
 
 use super::{
@@ -62,7 +63,7 @@ impl Registrar {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::from(body.to_owned())).unwrap();
-        let response = self.gateway.route(request, IpAddr::from([127, 0, 0, 1])).await;
+        let response = self.gateway.route(request, IpAddr::from([127, 0, 0, 1]), PeerIdentity::None).await;
         // Vendor protocol §0: clients look at nothing else.
         assert_eq!(response.headers()["content-type"], "application/json");
         let status = response.status();
@@ -240,7 +241,7 @@ async fn other_paths_and_methods_are_told_so() {
     let (status, _) = registrar.ask("/device/nothing", &[], "").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     let request = Request::get("/device/register").body(Body::empty()).unwrap();
-    let response = registrar.gateway.route(request, IpAddr::from([127, 0, 0, 1])).await;
+    let response = registrar.gateway.route(request, IpAddr::from([127, 0, 0, 1]), PeerIdentity::None).await;
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert!(registrar.gateway.serves("/device/register") && registrar.gateway.serves("/register/dev"));
     assert!(!registrar.gateway.serves("/mqtt") && !registrar.gateway.serves("/"));

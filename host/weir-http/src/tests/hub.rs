@@ -103,6 +103,8 @@ impl TestHub {
             mqtts: Some(Endpoint { host: "hub.example.org".to_owned(), port: 8883 }),
             ws: Endpoint { host: "127.0.0.1".to_owned(), port: 8081 },
             wss: Some(Endpoint { host: "hub.example.org".to_owned(), port: 8443 }),
+            coap: Some(Endpoint { host: "127.0.0.1".to_owned(), port: 5683 }),
+            coaps: Some(Endpoint { host: "hub.example.org".to_owned(), port: 5684 }),
             authority: Arc::new(Stamp),
             version: "0.1.0",
             limits,

@@ -83,6 +83,8 @@ async fn a_token_connects_its_device_until_it_expires() {
         "tls": { "host": "hub.example.org", "port": 8883 },
         "ws": { "host": "127.0.0.1", "port": 8081 },
         "wss": { "host": "hub.example.org", "port": 8443 },
+        "coap": { "host": "127.0.0.1", "port": 5683 },
+        "coaps": { "host": "hub.example.org", "port": 5684 },
         "username": "A1B2C3D4E5/dev_01",
         "password": password,
         "client_id": "A1B2C3D4E5dev_01",

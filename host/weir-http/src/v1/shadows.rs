@@ -192,7 +192,7 @@ async fn change_many(
 }
 
 /// A key that is neither would be passed over, and the mistake with it.
-fn check(state: &Map<String, Value>) -> Result<(), ApiError> {
+pub(crate) fn check(state: &Map<String, Value>) -> Result<(), ApiError> {
     match state.keys().find(|key| !["reported", "desired"].contains(&key.as_str())) {
         None => Ok(()),
         Some(key) => Err(ApiError::invalid(format!("state: {key:?} is neither reported nor desired"))),

@@ -150,7 +150,7 @@ pub(super) struct Line<'a> {
     payload_base64: Option<String>,
 }
 
-fn write_line(lines: &mut Vec<u8>, records: &Records, row: usize) {
+pub(crate) fn write_line(lines: &mut Vec<u8>, records: &Records, row: usize) {
     // Writing texts and numbers to memory cannot fail.
     let _written = serde_json::to_writer(&mut *lines, &line(records, row));
     lines.push(b'\n');

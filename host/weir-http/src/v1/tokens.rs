@@ -41,6 +41,9 @@ struct Connection {
     /// Where they work by WebSocket, on any path, and by secure WebSocket.
     ws: Endpoint,
     wss: Option<Endpoint>,
+    /// Where the token works by CoAP over UDP, and the device's key or certificate over DTLS.
+    coap: Option<Endpoint>,
+    coaps: Option<Endpoint>,
     username: String,
     password: String,
     /// Any would do; this one is the vendor's form and unique in the hub.
@@ -66,6 +69,8 @@ async fn create(
         tls: options.mqtts.clone(),
         ws: options.ws.clone(),
         wss: options.wss.clone(),
+        coap: options.coap.clone(),
+        coaps: options.coaps.clone(),
         username: device.to_string(),
         password: token.password,
         client_id: device.joined(),

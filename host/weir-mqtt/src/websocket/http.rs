@@ -15,7 +15,7 @@ use std::{
 use http_body_util::BodyExt;
 use hyper::{
     Request, Response, StatusCode,
-    body::Incoming,
+    body::{Body, Incoming},
     header::{self, HeaderValue},
     server::conn::http1,
     service::service_fn,
@@ -28,6 +28,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use weir_broker::Metrics;
+use weir_core::seams::PeerIdentity;
 
 use super::{
     HttpBody, WebSocket, WebSocketOptions,
@@ -60,10 +61,35 @@ impl Progress {
     }
 }
 
+/// Held by the body of an answer: each part of it that goes out gives the connection time again.
+struct Answering {
+    progress: Arc<Progress>,
+    time: Duration,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.progress.answers(false, self.time);
+    }
+}
+
+/// Watches over a body that goes on. One of a known length is as good as sent, and keeps its length.
+fn watched(body: HttpBody, answering: Answering) -> HttpBody {
+    if body.size_hint().exact().is_some() {
+        return body;
+    }
+    let goes_on = move |frame| {
+        answering.progress.answers(true, answering.time);
+        frame
+    };
+    body.map_frame(goes_on).boxed_unsync()
+}
+
 /// Serves HTTP until a request is upgraded. `None`, counted, if none was. Boxed, because each future that hands a stream
 /// on has room for it of its own. When `stop` is cancelled, a request that is being answered still has its answer.
 pub(crate) async fn open<S>(
     (stream, address): (S, IpAddr),
+    peer: &PeerIdentity,
     options: &WebSocketOptions,
     metrics: &Metrics,
     stop: &CancellationToken,
@@ -82,11 +108,11 @@ where
             Some(others) => {
                 let (progress, time) = (Arc::clone(&progress), options.request);
                 progress.answers(true, time);
-                let answer = others.answer(request, address);
+                let answer = others.answer(request, address, peer.clone());
                 return Box::pin(async move {
                     let answer = answer.await;
-                    progress.answers(false, time);
-                    Ok::<_, Infallible>(answer)
+                    // It is being answered for as long as its body goes on.
+                    Ok::<_, Infallible>(answer.map(|body| watched(body, Answering { progress, time })))
                 }) as Pin<Box<dyn Future<Output = _> + Send>>;
             }
             None => judge(&request, options),

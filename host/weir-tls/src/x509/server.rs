@@ -19,6 +19,8 @@ use crate::{Certificate, CertificateError, Now};
 #[derive(Debug, Clone)]
 pub struct ServerCertificate {
     certified: Arc<CertifiedKey>,
+    /// The same as DER, for OpenSSL.
+    key: Arc<PrivateKeyDer<'static>>,
     names: Vec<String>,
     certificate: Certificate,
 }
@@ -36,9 +38,10 @@ impl ServerCertificate {
             ders.push(der.map_err(CertificateError::Key)?);
         }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(CertificateError::Key)?;
+        let der = Arc::new(key.clone_key());
         let certified = CertifiedKey::from_der(ders, key, &ring::default_provider()).map_err(CertificateError::Pair)?;
         let names = certificate.host_names();
-        Ok(Self { certified: Arc::new(certified), names, certificate })
+        Ok(Self { certified: Arc::new(certified), key: der, names, certificate })
     }
 
     /// Reads both files. An error of the second kind means that they are there, but no use.
@@ -48,6 +51,11 @@ impl ServerCertificate {
 
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
+    }
+
+    /// The chain and the private key, as DER.
+    pub(crate) fn parts(&self) -> (&[CertificateDer<'static>], &[u8]) {
+        (&self.certified.cert, self.key.secret_der())
     }
 
     fn is_for(&self, host: &str) -> bool {
@@ -65,6 +73,11 @@ impl ServerCertificates {
     /// first.
     pub fn new(default: ServerCertificate, others: impl IntoIterator<Item = ServerCertificate>) -> Self {
         Self(ArcSwap::from_pointee(others.into_iter().chain([default]).collect()))
+    }
+
+    /// What is shown now; the default is the last.
+    pub(crate) fn current(&self) -> Arc<Vec<ServerCertificate>> {
+        self.0.load_full()
     }
 
     /// What the next handshake shows.

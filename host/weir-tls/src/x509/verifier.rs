@@ -81,7 +81,7 @@ impl Verifier {
         Self { trust, algorithms }
     }
 
-    fn verify(
+    pub(crate) fn verify(
         &self,
         shown: &CertificateDer<'_>,
         between: &[CertificateDer<'_>],

@@ -5,6 +5,7 @@
 //! message is counted where it arrives, and every rule's effect in the rule's own counters.
 
 mod backtest;
+mod coap;
 mod connections;
 mod fleet;
 mod hub;
@@ -45,6 +46,8 @@ enum What {
     Connections(connections::Args),
     /// Measure what a backtest over Parquet costs, beside DuckDB on the same files
     Backtest(backtest::Args),
+    /// Measure what requests of CoAP cost, beside libcoap's server
+    Coap(coap::Args),
     /// Measure what changes of shadows cost, beside a loop of upserts into SQLite
     Shadows(shadows::Args),
 }
@@ -79,6 +82,7 @@ pub(crate) fn run(args: Args, out: Output) -> Result<(), Failure> {
         None => workloads::run(&args.workloads, out),
         Some(What::Connections(args)) => connections::run(args, out),
         Some(What::Backtest(args)) => backtest::run(args, out),
+        Some(What::Coap(args)) => coap::run(args, out),
         Some(What::Shadows(args)) => shadows::run(args, out),
     }
 }

@@ -100,6 +100,13 @@ fn instructions(device: &DeviceId, token: &Value) -> String {
         (ws, wss) if ws.is_empty() && wss.is_empty() => String::new(),
         (ws, wss) => format!("\nWebSocket:{ws}{wss}"),
     };
+    let coap = match token.get("coap").filter(|place| place.is_object()) {
+        Some(coap) => {
+            let uri = format!("coap://{}:{}/{device}/event?token={password}", text(coap, "host"), text(coap, "port"));
+            format!("\nCoAP:       coap-client -m post -e '{{\"temp\":31.5}}' '{uri}'")
+        }
+        None => String::new(),
+    };
     format!(
         "host       {host}\n\
          port       {port}\n\
@@ -109,7 +116,7 @@ fn instructions(device: &DeviceId, token: &Value) -> String {
          expires    {expires}\n\
          \n\
          Publish:    mosquitto_pub -h {host} -p {port} {publish}\n\
-         Subscribe:  mosquitto_sub -h {host} -p {port} {who} -q 1 -t '{device}/control'{encrypted}{websocket}"
+         Subscribe:  mosquitto_sub -h {host} -p {port} {who} -q 1 -t '{device}/control'{encrypted}{websocket}{coap}"
     )
 }
 
@@ -122,14 +129,16 @@ mod tests {
         let device: DeviceId = "A1B2C3D4E5/dev".parse().unwrap();
         let token = json!({"host": "127.0.0.1", "port": 1883, "username": "A1B2C3D4E5/dev", "password": "p-w_",
             "client_id": "A1B2C3D4E5dev", "expires_at": null, "tls": {"host": "hub.example.org", "port": 8883},
-            "ws": {"host": "127.0.0.1", "port": 8081}, "wss": {"host": "hub.example.org", "port": 8443}});
+            "ws": {"host": "127.0.0.1", "port": 8081}, "wss": {"host": "hub.example.org", "port": 8443}, "coap": {"host": "127.0.0.1", "port": 5683}});
         let shown = instructions(&device, &token);
         assert!(shown.contains(
             "mosquitto_pub -h 127.0.0.1 -p 1883 -i 'A1B2C3D4E5dev' -u 'A1B2C3D4E5/dev' -P 'p-w_' \
              -q 1 -t 'A1B2C3D4E5/dev/event' -m '{\"temp\":31.5}'"
         ));
         assert!(shown.contains("expires    never"));
-        assert!(shown.ends_with("\nWebSocket:  ws://127.0.0.1:8081/mqtt  wss://hub.example.org:8443/mqtt"));
+        assert!(shown.contains("\nWebSocket:  ws://127.0.0.1:8081/mqtt  wss://hub.example.org:8443/mqtt\n"));
+        let coap = "'coap://127.0.0.1:5683/A1B2C3D4E5/dev/event?token=p-w_'";
+        assert!(shown.ends_with(&format!("\nCoAP:       coap-client -m post -e '{{\"temp\":31.5}}' {coap}")));
         assert!(
             shown.contains(
                 "By TLS:     weir get ca > ca.pem; mosquitto_pub --cafile ca.pem -h hub.example.org -p 8883 -i"

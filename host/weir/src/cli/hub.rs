@@ -316,6 +316,8 @@ mod tests {
             mqtts: None,
             ws: "127.0.0.1:8081".into(),
             wss: None,
+            coap: None,
+            coaps: None,
         };
         folder.write_endpoints(&endpoints).unwrap();
         assert!(matches!(here(None).hub(), Err(Failure::Refused { .. })));

@@ -26,7 +26,7 @@ pub(crate) use values::parse_duration;
 pub(crate) const DEFAULTS: &str = include_str!("default.toml");
 
 /// Rates, and how much may come at once at each.
-const RATES: [(&str, &str); 7] = [
+const RATES: [(&str, &str); 9] = [
     ("limits.connects_per_second", "limits.connect_burst"),
     ("limits.connects_per_second_per_address", "limits.connect_burst_per_address"),
     ("limits.device_messages_per_second", "limits.device_messages_burst"),
@@ -34,6 +34,8 @@ const RATES: [(&str, &str); 7] = [
     ("limits.broadcast_messages_per_second", "limits.broadcast_messages_burst"),
     ("limits.registrations_per_second", "limits.registration_burst"),
     ("gateway.requests_per_second_per_address", "gateway.request_burst_per_address"),
+    ("coap.strangers_per_second", "coap.stranger_burst"),
+    ("coap.strangers_per_second_per_address", "coap.stranger_burst_per_address"),
 ];
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -44,6 +46,7 @@ pub(crate) struct Config {
     pub(crate) tls: Tls,
     pub(crate) websocket: WebSocket,
     pub(crate) gateway: Gateway,
+    pub(crate) coap: Coap,
     pub(crate) admin: Admin,
     pub(crate) logging: Logging,
     pub(crate) log: Log,
@@ -69,6 +72,7 @@ pub(crate) struct Listen {
     pub(crate) address: IpAddr,
     pub(crate) mqtt_port: u16,
     pub(crate) ws_port: u16,
+    pub(crate) coap_port: u16,
     pub(crate) name: String,
     pub(crate) allow_plaintext: bool,
 }
@@ -79,6 +83,7 @@ pub(crate) struct Tls {
     pub(crate) enabled: bool,
     pub(crate) mqtt_port: u16,
     pub(crate) ws_port: u16,
+    pub(crate) coap_port: u16,
     /// Empty: what the hub's authority makes.
     pub(crate) certificate: PathBuf,
     pub(crate) private_key: PathBuf,
@@ -108,12 +113,37 @@ pub(crate) struct WebSocket {
 pub(crate) struct Gateway {
     #[serde(deserialize_with = "values::memory")]
     pub(crate) body_bytes: usize,
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) batch_bytes: usize,
     #[serde(deserialize_with = "values::duration")]
     pub(crate) body_timeout: Duration,
     #[serde(deserialize_with = "values::duration")]
     pub(crate) request_timeout: Duration,
     pub(crate) requests_per_second_per_address: u64,
     pub(crate) request_burst_per_address: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Coap {
+    pub(crate) enabled: bool,
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) body_bytes: usize,
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) block_bytes: usize,
+    pub(crate) observations: usize,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) acknowledgement: Duration,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) idle_timeout: Duration,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) session_idle_timeout: Duration,
+    pub(crate) peers: usize,
+    pub(crate) peers_per_address: usize,
+    pub(crate) strangers_per_second: u64,
+    pub(crate) stranger_burst: u64,
+    pub(crate) strangers_per_second_per_address: u64,
+    pub(crate) stranger_burst_per_address: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -404,6 +434,8 @@ impl Config {
             (limits.broadcast_messages_per_second, limits.broadcast_messages_burst),
             (limits.registrations_per_second, limits.registration_burst),
             (self.gateway.requests_per_second_per_address, self.gateway.request_burst_per_address),
+            (self.coap.strangers_per_second, self.coap.stranger_burst),
+            (self.coap.strangers_per_second_per_address, self.coap.stranger_burst_per_address),
         ];
         match RATES.iter().zip(given).find(|(_, (rate, burst))| *rate > 0 && *burst == 0) {
             None => Ok(()),

@@ -55,7 +55,7 @@ impl App {
         administrator::ensure(&data, &store, &clock).await?;
 
         let tls = Tls::open(&config, &data, &clock).await?;
-        let acceptor = tls.acceptor(&config, store.clone())?;
+        let (acceptor, dtls) = tls.acceptors(&config, &store)?;
         let hangup = signals::hangup().map_err(StartError::Signal)?;
 
         // Before anything can be dropped from the log. A lake that cannot be opened now is tried again; messages come first.
@@ -85,12 +85,14 @@ impl App {
             mqtts: endpoints.mqtts.as_ref().map(|mqtts| told(&config, mqtts)),
             ws: told_plain(&config, &endpoints.ws),
             wss: endpoints.wss.as_ref().map(|wss| told(&config, wss)),
+            coap: endpoints.coap.as_ref().map(|coap| told_plain(&config, coap)),
+            coaps: endpoints.coaps.as_ref().map(|coaps| told(&config, coaps)),
             authority: tls.authority(),
             version: VERSION,
             limits: config.http_limits(),
         };
         let gateway = Gateway::new(running.broker.clone(), tls.authority(), config.gateway_limits());
-        let Listeners { mqtt, mqtts, ws, wss, http } = listeners;
+        let Listeners { mqtt, mqtts, ws, wss, http, coap, coaps } = listeners;
         front.spawn("management", weir_http::serve(http, running.broker.clone(), options, front.clone()));
         let admission = Admission::new(running.broker.limits(), running.broker.metrics());
         let serve = |listener, transport| {
@@ -109,7 +111,16 @@ impl App {
             let ended = front.token().clone();
             front.spawn("lake", archive.run(async move { ended.cancelled().await }));
         }
-        front.spawn("memory", memory::keep_small(admission, front.token().clone()));
+        let shared = weir_coap::Shared::new(config.coap_options(), &running.broker);
+        if let Some(coap) = coap {
+            front.spawn("coap", weir_coap::serve(coap, shared.clone(), running.broker.clone(), front.clone()));
+        }
+        if let Some(coaps) = coaps {
+            let serve = weir_coap::serve_dtls(coaps, dtls, shared.clone(), running.broker.clone(), front.clone());
+            front.spawn("coap over dtls", serve);
+        }
+        let crowd = move || admission.open() + shared.open();
+        front.spawn("memory", memory::keep_small(crowd, front.token().clone()));
         front.spawn("tls files", tls.keep_fresh(hangup, front.token().clone()));
 
         // Last: whoever finds this file finds a hub that serves.
@@ -119,9 +130,9 @@ impl App {
 
     /// Tells the person, or the log, where the hub is.
     pub(super) async fn announce(&self) {
-        let Endpoints { mqtt, mqtts, ws, wss, http, .. } = &self.endpoints;
+        let Endpoints { mqtt, mqtts, ws, wss, http, coap, coaps, .. } = &self.endpoints;
         let folder = self.data.path().display().to_string();
-        tracing::info!(%mqtt, mqtts, %ws, wss, %http, data = folder, version = VERSION, "serving");
+        tracing::info!(%mqtt, mqtts, %ws, wss, %http, coap, coaps, data = folder, version = VERSION, "serving");
         if self.config.listen.address.is_unspecified() && self.config.listen.name.is_empty() {
             tracing::warn!(
                 "devices are told to connect to loopback, and the certificate is for that alone; say --name HOST"

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use http_body_util::BodyExt;
 use hyper::{Request, body::Incoming};
+use weir_core::seams::PeerIdentity;
 use weir_http::Gateway;
 use weir_mqtt::{HttpAnswer, HttpRequests};
 
@@ -15,8 +16,8 @@ impl HttpRequests for OnWebSocketPorts {
         self.0.serves(path)
     }
 
-    fn answer(&self, request: Request<Incoming>, from: IpAddr) -> HttpAnswer {
-        let answered = self.0.answer(request, from);
+    fn answer(&self, request: Request<Incoming>, from: IpAddr, peer: PeerIdentity) -> HttpAnswer {
+        let answered = self.0.answer(request, from, peer);
         Box::pin(async move { answered.await.map(|body| body.map_err(Into::into).boxed_unsync()) })
     }
 }

@@ -5,10 +5,14 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use tokio::net::TcpListener;
+use socket2::SockRef;
+use tokio::net::{TcpListener, UdpSocket};
 
 use super::start_error::StartError;
 use crate::{config::Config, data::Endpoints};
+
+/// Bytes of datagrams that wait to be read.
+const SOCKET_BUFFER: usize = 4 << 20;
 
 /// Every port that the hub serves.
 #[derive(Debug)]
@@ -19,6 +23,8 @@ pub(super) struct Listeners {
     pub(super) ws: TcpListener,
     pub(super) wss: Option<TcpListener>,
     pub(super) http: TcpListener,
+    pub(super) coap: Option<UdpSocket>,
+    pub(super) coaps: Option<UdpSocket>,
 }
 
 /// A listener that is to be.
@@ -51,7 +57,17 @@ impl Listeners {
             address_flag: "--admin-listen",
         })
         .await?;
-        Ok(Self { mqtt, mqtts, ws, wss, http })
+        let coap = match config.coap.enabled {
+            true => Some(bind_datagrams(datagrams("CoAP", plain, config.listen.coap_port, "--coap-port")).await?),
+            false => None,
+        };
+        let coaps = match config.coap.enabled && config.tls.enabled {
+            true => {
+                Some(bind_datagrams(datagrams("CoAP over DTLS", address, config.tls.coap_port, "--coaps-port")).await?)
+            }
+            false => None,
+        };
+        Ok(Self { mqtt, mqtts, ws, wss, http, coap, coaps })
     }
 
     pub(super) fn all(&self) -> Vec<&TcpListener> {
@@ -61,6 +77,7 @@ impl Listeners {
     /// Where they really are: a port may have been 0.
     pub(super) fn endpoints(&self, version: &str) -> io::Result<Endpoints> {
         let place = |listener: &TcpListener| Ok::<_, io::Error>(reachable(listener.local_addr()?).to_string());
+        let datagram_place = |socket: &UdpSocket| Ok::<_, io::Error>(reachable(socket.local_addr()?).to_string());
         Ok(Endpoints {
             pid: std::process::id(),
             version: version.to_owned(),
@@ -69,12 +86,25 @@ impl Listeners {
             mqtts: self.mqtts.as_ref().map(place).transpose()?,
             ws: place(&self.ws)?,
             wss: self.wss.as_ref().map(place).transpose()?,
+            coap: self.coap.as_ref().map(datagram_place).transpose()?,
+            coaps: self.coaps.as_ref().map(datagram_place).transpose()?,
         })
     }
 }
 
 async fn bind(wanted: Wanted) -> Result<TcpListener, StartError> {
     TcpListener::bind(wanted.address).await.map_err(|source| StartError::Bind { wanted, source })
+}
+
+fn datagrams(what: &'static str, address: IpAddr, port: u16, port_flag: &'static str) -> Wanted {
+    Wanted { what, address: SocketAddr::new(address, port), port_flag, address_flag: "--listen" }
+}
+
+async fn bind_datagrams(wanted: Wanted) -> Result<UdpSocket, StartError> {
+    let socket = UdpSocket::bind(wanted.address).await.map_err(|source| StartError::Bind { wanted, source })?;
+    // A burst that finds the listener busy waits in the socket; the system may allow less.
+    let _as_far_as_allowed = SockRef::from(&socket).set_recv_buffer_size(SOCKET_BUFFER);
+    Ok(socket)
 }
 
 /// What to say, and what to do about it.

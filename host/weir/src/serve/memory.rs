@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use weir_mqtt::Admission;
 
 /// How often to look.
 const LOOK: Duration = Duration::from_secs(1);
@@ -15,15 +14,15 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Connections that must have come or gone: fewer are not worth a walk over every heap.
 const MANY: usize = 1_000;
 
-/// Gives memory back until `stop`.
-pub(super) async fn keep_small(admission: Admission, stop: CancellationToken) {
+/// Gives memory back until `stop`. `open` says how many connections there are.
+pub(super) async fn keep_small(open: impl Fn() -> usize + Send, stop: CancellationToken) {
     let mut tide = Tide::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
         }
-        if tide.has_turned(admission.open()) {
+        if tide.has_turned(open()) {
             // It walks over every heap, which takes milliseconds.
             let _given = tokio::task::spawn_blocking(give_back).await;
         }

@@ -47,10 +47,16 @@ pub(crate) struct Args {
     /// Port of HTTPS for devices and MQTT over secure WebSocket; 0 for any that is free [default: 8443]
     #[arg(long, value_name = "PORT")]
     wss_port: Option<u16>,
+    /// Port for CoAP over UDP; 0 for any that is free [default: 5683]
+    #[arg(long, value_name = "PORT")]
+    coap_port: Option<u16>,
+    /// Port for CoAP over DTLS; 0 for any that is free [default: 5684]
+    #[arg(long, value_name = "PORT")]
+    coaps_port: Option<u16>,
     /// Host name or address that devices are told to connect to; the hub's certificate is made for it
     #[arg(long, value_name = "HOST")]
     name: Option<String>,
-    /// Let plain MQTT and WebSocket leave loopback: everyone on the way can read passwords
+    /// Let plain MQTT, HTTP, WebSocket and CoAP leave loopback: everyone on the way can read passwords
     #[arg(long)]
     allow_plaintext: bool,
     /// Address of the management listener [default: 127.0.0.1]
@@ -141,6 +147,8 @@ impl Args {
             ("--mqtts-port", "tls.mqtt_port", self.mqtts_port.map(|port| port.to_string())),
             ("--ws-port", "listen.ws_port", self.ws_port.map(|port| port.to_string())),
             ("--wss-port", "tls.ws_port", self.wss_port.map(|port| port.to_string())),
+            ("--coap-port", "listen.coap_port", self.coap_port.map(|port| port.to_string())),
+            ("--coaps-port", "tls.coap_port", self.coaps_port.map(|port| port.to_string())),
             ("--name", "listen.name", self.name),
             ("--allow-plaintext", "listen.allow_plaintext", self.allow_plaintext.then(|| "true".to_owned())),
             ("--admin-listen", "admin.address", self.admin_listen.map(|address| address.to_string())),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weir_broker::{Limits, Rate, RuleOptions};
+use weir_coap::{CoapOptions, EndpointLimits, PeerLimits, exponent_within};
 use weir_core::windows::WindowLimits;
 use weir_http::{Gateway, GatewayLimits, HttpLimits};
 use weir_lake::{LakeCompression, LakeOptions, Location, QueryOptions, S3Location};
@@ -82,8 +83,32 @@ impl Config {
         let (rate, burst) = (gateway.requests_per_second_per_address, gateway.request_burst_per_address);
         GatewayLimits {
             body: gateway.body_bytes,
+            batch: gateway.batch_bytes,
             body_time: gateway.body_timeout,
             requests_per_address: Rate::new(rate, burst),
+        }
+    }
+
+    pub(super) fn coap_options(&self) -> CoapOptions {
+        let coap = &self.coap;
+        CoapOptions {
+            endpoint: EndpointLimits {
+                body: coap.body_bytes,
+                block: exponent_within(coap.block_bytes),
+                observations: coap.observations,
+                acknowledgement: coap.acknowledgement,
+            },
+            peers: PeerLimits {
+                peers: coap.peers,
+                peers_per_address: coap.peers_per_address,
+                strangers: Rate::new(coap.strangers_per_second, coap.stranger_burst),
+                strangers_per_address: Rate::new(
+                    coap.strangers_per_second_per_address,
+                    coap.stranger_burst_per_address,
+                ),
+            },
+            idle: coap.idle_timeout,
+            session_idle: coap.session_idle_timeout,
         }
     }
 

@@ -13,7 +13,9 @@ use weir_log::Clock;
 use weir_store::Store;
 use weir_tls::{
     Acceptor, AcceptorOptions, Authority, AuthorityError, Certificate, CertificateError, DeviceRequest, HostName, Now,
-    Proofs, PskKey, ServerCertificate, ServerCertificates, SetupError, check_registration, registration_code,
+    Proofs, PskKey, ServerCertificate, ServerCertificates, SetupError, check_registration,
+    dtls::{DtlsAcceptor, DtlsOptions},
+    registration_code,
 };
 
 use super::trust::StoreTrust;
@@ -84,9 +86,10 @@ impl Tls {
 
     /// Lets in whom the hub's authority vouches for, or one of a product, or a pin; and whoever has the key of an enabled
     /// device.
-    pub(super) fn acceptor(&self, config: &Config, store: Store) -> Result<Acceptor, TlsError> {
+    pub(super) fn acceptors(&self, config: &Config, store: &Store) -> Result<(Acceptor, DtlsAcceptor), TlsError> {
         let hub = self.source.authority.certificate().clone();
         let trust = StoreTrust::new(hub, store.clone()).map_err(TlsError::Trust)?;
+        let store = store.clone();
         let keys = move |identity: &str| {
             let device = store.device(&DeviceId::from_joined(identity)?);
             let device = device.inspect_err(|error| tracing::warn!(%error, "a device's key cannot be looked up"));
@@ -99,7 +102,10 @@ impl Tls {
             ..AcceptorOptions::default()
         };
         let clock = self.clock.clone();
-        Ok(Acceptor::new(options, Arc::clone(&self.shown), proofs, Now::new(move || clock.now()))?)
+        let now = Now::new(move || clock.now());
+        let dtls = DtlsOptions { sha1_psk_suites: config.tls.sha1_psk_suites };
+        let dtls = DtlsAcceptor::new(dtls, Arc::clone(&self.shown), proofs.clone(), now.clone())?;
+        Ok((Acceptor::new(options, Arc::clone(&self.shown), proofs, now)?, dtls))
     }
 
     pub(super) fn authority(&self) -> Arc<dyn CertificateAuthority> {

@@ -13,6 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use weir_broker::Metrics;
+use weir_core::seams::PeerIdentity;
 
 use super::{BINARY, FINAL, LIMIT, frame};
 use crate::websocket::{
@@ -90,7 +91,9 @@ fn pages_of_listed_origins_may_connect_and_clients_that_are_no_browsers() {
 async fn ask(request: &str, behind: &[u8]) -> (String, Option<Vec<u8>>) {
     let (near, mut far) = duplex(64 * 1024);
     let hub = async {
-        let mut stream = open((near, LOCAL), &options(&[]), &Metrics::default(), &CancellationToken::new()).await?;
+        let mut stream =
+            open((near, LOCAL), &PeerIdentity::None, &options(&[]), &Metrics::default(), &CancellationToken::new())
+                .await?;
         let mut read = vec![0; 4];
         stream.read_exact(&mut read).await.unwrap();
         Some(read)
@@ -144,7 +147,7 @@ impl HttpRequests for Echo {
         path.starts_with("/device/")
     }
 
-    fn answer(&self, request: Request<Incoming>, from: IpAddr) -> HttpAnswer {
+    fn answer(&self, request: Request<Incoming>, from: IpAddr, _peer: PeerIdentity) -> HttpAnswer {
         let hang = (request.uri().path() == "/device/hang").then(|| Arc::clone(&self.0));
         Box::pin(async move {
             if let Some(hang) = hang {
@@ -178,7 +181,7 @@ async fn requests_to_the_gateway_are_answered_and_a_websocket_may_follow() {
     let options = with_echo(Echo::default());
     let hub = async {
         let stop = CancellationToken::new();
-        let mut stream = open((near, LOCAL), &options, &Metrics::default(), &stop).await.unwrap();
+        let mut stream = open((near, LOCAL), &PeerIdentity::None, &options, &Metrics::default(), &stop).await.unwrap();
         let mut read = vec![0; 4];
         stream.read_exact(&mut read).await.unwrap();
         read
@@ -213,7 +216,7 @@ async fn a_path_of_the_gateway_is_no_place_for_a_websocket() {
         drop(far);
         heard
     };
-    let (opened, heard) = tokio::join!(open((near, LOCAL), &options, &metrics, &stop), client);
+    let (opened, heard) = tokio::join!(open((near, LOCAL), &PeerIdentity::None, &options, &metrics, &stop), client);
     assert!(opened.is_none() && heard.starts_with("HTTP/1.1 200 OK\r\n"), "{heard}");
 }
 
@@ -224,7 +227,7 @@ async fn an_answer_that_does_not_come_in_time_ends_the_connection() {
     let (stop, metrics) = (CancellationToken::new(), Metrics::default());
     far.write_all(b"POST /device/hang HTTP/1.1\r\nhost: hub\r\ncontent-length: 0\r\n\r\n").await.unwrap();
     let started = Instant::now();
-    assert!(open((near, LOCAL), &options, &metrics, &stop).await.is_none());
+    assert!(open((near, LOCAL), &PeerIdentity::None, &options, &metrics, &stop).await.is_none());
     assert_eq!(started.elapsed(), options.request);
 }
 
@@ -244,9 +247,9 @@ async fn what_is_asked_when_the_hub_goes_down_is_answered() {
         far.read_to_string(&mut heard).await.unwrap();
         heard
     };
-    let (opened, heard) = tokio::join!(open((near, LOCAL), &options, &metrics, &stop), client);
+    let (opened, heard) = tokio::join!(open((near, LOCAL), &PeerIdentity::None, &options, &metrics, &stop), client);
     assert!(opened.is_none() && heard.ends_with("127.0.0.1 bye"), "{heard}");
     // Who has asked nothing is not waited for.
     let (near, _far) = duplex(64);
-    assert!(open((near, LOCAL), &options, &metrics, &stop).await.is_none());
+    assert!(open((near, LOCAL), &PeerIdentity::None, &options, &metrics, &stop).await.is_none());
 }
