@@ -3,12 +3,13 @@
 use super::metadata::METADATA;
 
 /// Each crate, and those of the workspace that its code may name. A new crate gets its line here first.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("weir-core", &[]),
     ("weir-log", &["weir-core"]),
     ("weir-store", &["weir-core"]),
     ("weir-rules", &["weir-core"]),
     ("weir-targets", &["weir-core"]),
+    ("weir-plugins", &["weir-core"]),
     ("weir-tls", &["weir-core"]),
     ("weir-lake", &["weir-core", "weir-log", "weir-rules"]),
     ("weir-broker", &["weir-core", "weir-log", "weir-store"]),
@@ -22,6 +23,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "weir-store",
             "weir-rules",
             "weir-targets",
+            "weir-plugins",
             "weir-tls",
             "weir-lake",
             "weir-broker",

@@ -35,6 +35,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use weir_core::{
     Policy,
+    plugin::Plugins,
     seams::{Language, Publisher, TargetKind},
 };
 use weir_log::{Clock, Log};
@@ -68,6 +69,7 @@ pub struct Parts {
     pub rules: RuleOptions,
     pub language: Arc<dyn Language>,
     pub targets: MakeTargets,
+    pub plugins: Arc<dyn Plugins>,
     /// Shared with the front-ends, which are told first.
     pub front: Drain,
 }
@@ -92,6 +94,8 @@ pub enum StartError {
     Progress(#[source] StoreError),
     #[error("products and their topic classes cannot be read")]
     Products(#[source] StoreError),
+    #[error("the stored plugins cannot be read")]
+    Plugins(#[source] StoreError),
     #[error("the stored rules cannot be read")]
     Rules(#[source] ApplyError),
 }
@@ -105,7 +109,7 @@ impl std::fmt::Debug for Parts {
 impl Parts {
     /// Starts Delivery and the rules. Front-ends may serve as soon as this returns.
     pub async fn start(self) -> Result<Running, StartError> {
-        let Self { log, store, clock, limits, rules: options, language, targets, front } = self;
+        let Self { log, store, clock, limits, rules: options, language, targets, plugins, front } = self;
         let metrics = Metrics::default();
         let (actions_drain, rules_drain, delivery_drain) = (Drain::new(), Drain::new(), Drain::new());
 
@@ -183,8 +187,16 @@ impl Parts {
             options,
             metrics: metrics.clone(),
         });
-        let runtime =
-            RuleRuntime::new(Arc::clone(&shared), store.clone(), language, kinds, policy, actions_drain.clone());
+        let runtime = RuleRuntime::new(
+            Arc::clone(&shared),
+            store.clone(),
+            language,
+            kinds,
+            plugins,
+            policy,
+            actions_drain.clone(),
+        );
+        crate::admin::plugins::load(&store, runtime.plugins()).await.map_err(StartError::Plugins)?;
         runtime.load(&progress, position).await.map_err(StartError::Rules)?;
         let head = Head::new(shared, store.clone(), Floors::of(&delivery, &shadows), ailment.clone(), position);
         rules_drain.spawn("rules", head.run(rules_drain.clone()));

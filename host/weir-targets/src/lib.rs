@@ -5,6 +5,7 @@
 //! resolved and says for each what became of it; pausing, retrying and dead letters are the caller's.
 
 pub mod republish;
+pub mod testkit;
 pub mod webhook;
 
 use std::sync::Arc;

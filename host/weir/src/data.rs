@@ -69,6 +69,11 @@ impl DataFolder {
         self.0.join("tls")
     }
 
+    /// Compiled plugins.
+    pub(crate) fn plugins(&self) -> PathBuf {
+        self.0.join("plugins")
+    }
+
     pub(crate) fn admin_key_file(&self) -> PathBuf {
         self.0.join("admin.key")
     }

@@ -12,6 +12,7 @@ mod devices;
 mod indexes;
 mod keys;
 mod pins;
+mod plugins;
 mod products;
 mod publish;
 mod query;
@@ -46,6 +47,7 @@ pub(crate) fn routes() -> Vec<Route> {
         rules::routes(),
         sinks::routes(),
         indexes::routes(),
+        plugins::routes(),
         dead_letters::routes(),
         query::routes(),
         shadows::routes(),

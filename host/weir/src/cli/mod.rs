@@ -20,6 +20,7 @@ pub(crate) mod hub;
 mod mqtt;
 pub(crate) mod output;
 mod pin;
+mod plugin;
 mod progress;
 mod publish;
 mod query;
@@ -72,14 +73,14 @@ enum Command {
     #[command(subcommand)]
     Set(set::What),
     /// List products, topic classes, devices, a gateway's bindings, shadows, broadcasts, certificates, authorities, rules,
-    /// sinks, indexes, keys, secrets or dead letters, or print the hub's CA
+    /// sinks, plugins, indexes, keys, secrets or dead letters, or print the hub's CA
     #[command(subcommand)]
     Get(get::What),
-    /// Show one product, device, shadow, broadcast, authority, rule, sink or dead letter with everything known of it
+    /// Show one product, device, shadow, broadcast, authority, rule, sink, plugin or dead letter with everything known of it
     #[command(subcommand)]
     Describe(describe::What),
-    /// Delete a product, topic class, device, binding, token, shadow, pin, authority, key, secret, rule, sink or dead
-    /// letter, revoke a certificate, or cancel a broadcast
+    /// Delete a product, topic class, device, binding, token, shadow, pin, authority, key, secret, rule, sink, plugin or
+    /// dead letter, revoke a certificate, or cancel a broadcast
     #[command(subcommand)]
     Delete(delete::What),
     /// Let a rule run, or a device or a product's devices connect, again
@@ -88,6 +89,9 @@ enum Command {
     /// Stop a rule, or keep a device or a product's devices out
     #[command(subcommand)]
     Disable(enable::What),
+    /// Make, build, try, sign and upload plugins
+    #[command(subcommand)]
+    Plugin(plugin::What),
     /// Send dead letters to their action again
     #[command(subcommand)]
     Replay(replay::What),
@@ -139,6 +143,7 @@ fn run(command: Command, target: &Target, out: Output) -> Result<(), Failure> {
         Command::Delete(what) => wait(delete::run(what, &target.hub()?, out)),
         Command::Enable(what) => wait(enable::run(what, true, &target.hub()?, out)),
         Command::Disable(what) => wait(enable::run(what, false, &target.hub()?, out)),
+        Command::Plugin(what) => plugin::run(what, target, out),
         Command::Replay(what) => wait(replay::run(what, &target.hub()?, out)),
         Command::Pub(args) => wait(publish::run(args, target, out)),
         Command::Sub(args) => wait(subscribe::run(args, target, out)),
@@ -222,6 +227,15 @@ mod tests {
             "weir get rules --server http://h:1 --key a:b",
             "weir bench --scenario fan-in,fan-out --qos 0,2 --broker mosquitto -o json",
             "weir bench connections --count 9 --tls --ws --subscribe",
+            "weir plugin new --lang rust my-sink",
+            "weir plugin build my-sink",
+            "weir plugin push my_sink.wasm --name other",
+            "weir plugin keygen --out ops.key",
+            "weir plugin sign my_sink.wasm --key ops.key",
+            "weir plugin test my_sink.wasm --with url=http://x --grant http=x:80 --row {}",
+            "weir get plugins",
+            "weir describe plugin my_sink",
+            "weir delete plugin my_sink",
             "weir bench shadows --shadows 9 --updates 90 --batch 3",
             "weir serve --mqtt-port 0 --set log.sync=never --data /x",
         ] {

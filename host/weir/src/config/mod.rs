@@ -16,6 +16,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use weir_plugins::TrustedKey;
 
 use layers::{Given, GivenValue};
 
@@ -49,6 +50,7 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     pub(crate) limits: Limits,
     pub(crate) rules: Rules,
+    pub(crate) plugins: Plugins,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) query: Query,
 }
@@ -247,6 +249,23 @@ pub(crate) struct Rules {
     #[serde(deserialize_with = "values::duration")]
     pub(crate) longest_pause: Duration,
     pub(crate) dead_letter_batch: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Plugins {
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) component_bytes: usize,
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) memory_bytes: usize,
+    pub(crate) instances: u32,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) compute_time: Duration,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) call_time: Duration,
+    #[serde(deserialize_with = "values::trusted_keys")]
+    pub(crate) trusted_keys: Vec<TrustedKey>,
+    pub(crate) require_signature: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

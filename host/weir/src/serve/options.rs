@@ -7,10 +7,14 @@ use weir_http::{Gateway, GatewayLimits, HttpLimits};
 use weir_lake::QueryOptions;
 use weir_log::{LogOptions, SyncPolicy};
 use weir_mqtt::WebSocketOptions;
+use weir_plugins::PluginOptions;
 use weir_store::StoreOptions;
 
 use super::gateway::OnWebSocketPorts;
-use crate::config::{self, Config};
+use crate::{
+    config::{self, Config},
+    data::DataFolder,
+};
 
 impl Config {
     pub(super) fn log_options(&self) -> LogOptions {
@@ -103,6 +107,20 @@ impl Config {
         }
     }
 
+    pub(super) fn plugin_options(&self, data: &DataFolder) -> PluginOptions {
+        let plugins = &self.plugins;
+        PluginOptions {
+            component_bytes: plugins.component_bytes,
+            memory_bytes: plugins.memory_bytes,
+            instances: plugins.instances,
+            compute_time: plugins.compute_time,
+            call_time: plugins.call_time,
+            trusted_keys: plugins.trusted_keys.clone(),
+            require_signature: plugins.require_signature,
+            ..PluginOptions::new(data.plugins())
+        }
+    }
+
     pub(super) fn store_options(&self) -> StoreOptions {
         StoreOptions {
             dead_letters_per_rule: self.dead_letters.per_rule,
@@ -120,6 +138,7 @@ impl Config {
         HttpLimits {
             connections: admin.connections,
             body: admin.body_bytes,
+            component: self.plugins.component_bytes,
             header_time: admin.header_timeout,
             body_time: admin.body_timeout,
             write_stall: admin.write_stall,

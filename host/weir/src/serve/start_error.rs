@@ -40,6 +40,8 @@ pub(super) enum StartError {
     Signal(io::Error),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error("plugins cannot be run")]
+    Plugins(#[source] weir_plugins::StartError),
     #[error(transparent)]
     Broker(#[from] weir_broker::StartError),
 }
