@@ -18,6 +18,7 @@ mod interop;
 mod isolation;
 mod kills;
 mod outage;
+mod plugins;
 mod policy;
 mod powerloss;
 mod registration;
