@@ -235,3 +235,47 @@ fn survives(powerloss: Option<Powerloss>) {
     let versions: std::collections::BTreeSet<u64> = rows.iter().filter_map(|row| row[0].as_u64()).collect();
     assert_eq!(versions, (1..=version).collect(), "answers of the device, and deltas of the application");
 }
+
+#[test]
+fn rules_write_shadows_with_the_rights_of_their_owner() {
+    let hub = Hub::start();
+    hub.create_product();
+    for name in ["sensor", "panel"] {
+        hub.create_device(name);
+    }
+    // The device that the message is of, by its columns; and another, its version told by the message.
+    hub.apply(&format!(
+        "CREATE RULE last TO shadow(part => 'reported') AS SELECT temp, fw FROM '{PRODUCT}/+/event';
+         CREATE RULE pin TO shadow(part => 'desired', product => '{PRODUCT}', device => '${{who}}', name => 'ui', version => '${{at}}')
+         AS SELECT shown FROM '{PRODUCT}/+/event' WHERE who IS NOT NULL"
+    ));
+    let event = |payload: Value| {
+        let topic = format!("{PRODUCT}/sensor/event");
+        hub.post("/v1/publish", &json!({"topic": topic, "payload": payload.to_string(), "qos": 1}));
+    };
+    let shadow = |device: &str, query: &str| {
+        let answer = hub.request(Method::GET, &format!("/v1/products/{PRODUCT}/devices/{device}/shadow{query}")).send();
+        answer.unwrap().json::<Value>().unwrap()
+    };
+    event(json!({"temp": 21, "fw": "1.0"}));
+    eventually("the row is applied", SOON, || {
+        (shadow("sensor", "")["state"]["reported"] == json!({"temp": 21, "fw": "1.0"})).then_some(())
+    });
+    let by = hub.query(&format!("SELECT msg.publisher FROM '$shadow/operation/{PRODUCT}/sensor'"));
+    assert_eq!(by, [[json!("rule:last")]]);
+
+    weir(&hub, &["set", "shadow", PRODUCT, "panel", "--desired", r#"{"page":1}"#, "--name", "ui"]);
+    event(json!({"temp": 22, "who": "panel", "shown": "hot", "at": 1}));
+    eventually("the other's shadow is changed", SOON, || (shadow("panel", "?name=ui")["version"] == 2).then_some(()));
+    assert_eq!(shadow("panel", "?name=ui")["state"]["desired"], json!({"page": 1, "shown": "hot"}));
+    assert_eq!(shadow("sensor", "")["state"]["reported"], json!({"temp": 22}), "what is NULL goes");
+
+    // What the shadow refuses is put aside with its reason.
+    event(json!({"temp": 23, "who": "panel", "shown": "cold", "at": 1}));
+    let letter = eventually("the row is put aside", SOON, || {
+        hub.get("/v1/deadletters")["items"].as_array().unwrap().first().cloned()
+    });
+    assert_eq!(letter["reason"], "the request is for version 1, and the shadow is at version 2");
+    let pin = hub.action("pin", 0);
+    assert_eq!((&pin["delivered"], &pin["dead_lettered"]), (&json!(1), &json!(1)), "{pin}");
+}

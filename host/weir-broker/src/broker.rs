@@ -4,10 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Notify, oneshot};
 use weir_core::{
-    CertificateIdentity, Classify, Denied, DeviceId, Envelope, Offset, Policy, Principal, ProductId, Qos, TopicFilter,
-    seams::{AuthError, Authenticator, BoxFuture, Credentials, Outcome, Publisher, Republish},
+    CertificateIdentity, Classify, Denied, DeviceId, Envelope, Offset, Policy, Principal, ProductId, Qos, RuleName,
+    TopicFilter,
+    seams::{AuthError, Authenticator, Credentials},
 };
-use weir_log::{AppendError, Clock, Log, Record};
+use weir_log::{Clock, Log, Record};
 use weir_store::Store;
 
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     services::Calls,
     session::{Connections, SessionKey},
     shadow::ShadowHandle,
+    trace::{Happenings, Trace},
 };
 
 /// What keeps a part of the hub from working until it is started again, told by the part.
@@ -147,6 +149,16 @@ impl Broker {
         self.policy().may_subscribe(principal, &filter)?;
         let reading = self.shadows().readers.tail(&filter);
         Ok(Tail::new(self.log().reader(self.log().appended()), filter, reading))
+    }
+
+    /// Follows what becomes of the messages of a filter from now on, at one rule or at all.
+    pub fn trace(&self, principal: &Principal, filter: TopicFilter, rule: Option<RuleName>) -> Result<Trace, Denied> {
+        let tail = self.tail(principal, filter.clone())?;
+        Ok(Trace::new(self.clone(), tail, filter, rule))
+    }
+
+    pub(crate) fn happenings(&self) -> &Happenings {
+        self.rules().happenings()
     }
 
     /// The session of a device, connected or kept.
@@ -315,71 +327,5 @@ impl Broker {
 
     pub(crate) fn background(&self) -> &Drain {
         &self.0.background
-    }
-}
-
-/// The hub as a target of its own rules: what they republish has a reserved share of the log, so that a rule that lags
-/// cannot block on its own refusal.
-#[derive(Debug, Clone)]
-pub(crate) struct LogPublisher {
-    pub(crate) ingress: Ingress,
-}
-
-impl Publisher for LogPublisher {
-    fn publish<'a>(&'a self, owner: &'a Principal, messages: Vec<Republish>) -> BoxFuture<'a, Vec<Outcome>> {
-        Box::pin(async move {
-            let mut outcomes: Vec<Outcome> = messages.iter().map(|message| self.check(owner, message)).collect();
-            let publishers: Vec<String> = messages.iter().map(|message| format!("rule:{}", message.rule)).collect();
-            let allowed = messages.iter().zip(&publishers).zip(&outcomes);
-            let records: Vec<Record<'_>> = allowed
-                .filter(|(_, outcome)| **outcome == Outcome::Delivered)
-                .map(|((message, publisher), _)| {
-                    let qos = Qos::from_u8(message.qos).unwrap_or_default();
-                    let mut envelope =
-                        Envelope::new(&message.topic, publisher, weir_core::Protocol::Hub, qos, &message.payload);
-                    envelope.hop = message.hop;
-                    envelope.origin = Some(message.rule.as_str());
-                    Record::Message(envelope)
-                })
-                .collect();
-            if records.is_empty() {
-                return outcomes;
-            }
-            if let Err(error) = self.append(&records).await {
-                let reason = error.to_string();
-                for outcome in outcomes.iter_mut().filter(|outcome| **outcome == Outcome::Delivered) {
-                    *outcome = Outcome::Unavailable { reason: reason.clone(), retry_after: None };
-                }
-            }
-            outcomes
-        })
-    }
-}
-
-impl LogPublisher {
-    fn check(&self, owner: &Principal, message: &Republish) -> Outcome {
-        let rejected = |reason: String| Outcome::Rejected { reason, retry: false };
-        let (size, limit) = (message.payload.len(), self.ingress.limits.payload);
-        if size > limit {
-            return rejected(PublishError::TooLarge { size, limit }.to_string());
-        }
-        match self.ingress.policy.load().may_publish(owner, &message.topic) {
-            Ok(()) => Outcome::Delivered,
-            Err(denied) => rejected(denied.to_string()),
-        }
-    }
-
-    /// Appends and waits until the last of the records is durable, and so all are.
-    async fn append(&self, records: &[Record<'_>]) -> Result<(), AppendError> {
-        let log = &self.ingress.log;
-        let first = log.append_reserved(records).await?;
-        let last = first.plus(records.len().saturating_sub(1) as u64);
-        log.durable().wait_for(last).await.map_err(|_| AppendError::Failed)?;
-        for record in records {
-            if let Record::Message(message) = record {
-                self.ingress.metrics.accepted(message.protocol, message.qos, message.payload.len());
-            }
-        }
-        Ok(())
     }
 }

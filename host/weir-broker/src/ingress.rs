@@ -7,6 +7,7 @@ use weir_log::{AppendError, Log, Record};
 use crate::{
     Limits, Metrics,
     policy::{KnownTopic, PolicyInForce},
+    trace::{Happening, Happenings, Refused},
 };
 
 /// Why a message was not accepted. Nothing of the batch it came in was.
@@ -69,6 +70,7 @@ pub(crate) struct Ingress {
     pub(crate) policy: PolicyInForce,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
+    pub(crate) happenings: Happenings,
 }
 
 impl Ingress {
@@ -97,9 +99,19 @@ impl Ingress {
             Err(error) => {
                 if error != PublishError::Busy && messages.len() == 1 {
                     self.metrics.refused("publish", error.kind());
+                    self.tell_refused(principal, messages, &error);
                 }
                 Err(error)
             }
+        }
+    }
+
+    fn tell_refused(&self, principal: &Principal, messages: &[Envelope<'_>], error: &PublishError) {
+        for message in messages {
+            self.happenings.tell(|| {
+                let (topic, publisher) = (message.topic.to_owned(), principal.to_string());
+                Happening::Refused(Refused { topic, publisher, reason: error.to_string() })
+            });
         }
     }
 

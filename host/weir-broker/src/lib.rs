@@ -33,6 +33,7 @@ mod shadow;
 mod signing;
 mod tables;
 mod tail;
+pub mod trace;
 
 #[cfg(test)]
 mod tests;

@@ -67,6 +67,8 @@ pub struct Limits {
     pub registrations: Option<Rate>,
     /// Devices that are bound to one gateway.
     pub sub_devices: usize,
+    /// Products of the devices that are bound to gateways of one product.
+    pub sub_products: usize,
     /// Devices in one request of a gateway.
     pub gateway_devices: usize,
     /// How far the time in the signature by which a device is bound may be from now.
@@ -113,6 +115,7 @@ impl Default for Limits {
             broadcast_messages: Rate::new(10_000, 10_000),
             registrations: Rate::new(100, 1_000),
             sub_devices: 1_500,
+            sub_products: 10,
             gateway_devices: 100,
             bind_signature_age: Duration::from_secs(600),
             handshake: Duration::from_secs(10),

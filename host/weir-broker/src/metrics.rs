@@ -63,6 +63,7 @@ struct Inner {
     sessions: Gauge,
     sessions_kept: Gauge,
     retained: Gauge,
+    sub_devices: Gauge,
     enqueued: Counter,
     acknowledged: Counter,
     expired: Counter,
@@ -100,6 +101,7 @@ impl Default for Metrics {
             sessions: Gauge::default(),
             sessions_kept: Gauge::default(),
             retained: Gauge::default(),
+            sub_devices: Gauge::default(),
             enqueued: Counter::default(),
             acknowledged: Counter::default(),
             expired: Counter::default(),
@@ -132,6 +134,7 @@ impl Metrics {
         r.register("sessions", "Sessions whose client is connected", m.sessions.clone());
         r.register("sessions_kept", "Sessions that outlive their connections", m.sessions_kept.clone());
         r.register("retained_messages", "Retained messages", m.retained.clone());
+        r.register("sub_devices_online", "Devices that are online through a gateway", m.sub_devices.clone());
         r.register("session_enqueued", "Messages put into inboxes", m.enqueued.clone());
         r.register("session_acknowledged", "Messages that their session has done with", m.acknowledged.clone());
         r.register("session_expired", "Messages that expired in inboxes", m.expired.clone());
@@ -203,6 +206,11 @@ impl Metrics {
     pub(crate) fn kept(&self, sessions: usize, retained: usize) {
         self.0.sessions_kept.set(i64::try_from(sessions).unwrap_or(i64::MAX));
         self.0.retained.set(i64::try_from(retained).unwrap_or(i64::MAX));
+    }
+
+    /// To be set by who knows them.
+    pub(crate) fn sub_devices_online(&self) -> Gauge {
+        self.0.sub_devices.clone()
     }
 
     pub(crate) fn enqueued(&self, count: u64) {

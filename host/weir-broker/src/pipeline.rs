@@ -44,17 +44,18 @@ use weir_store::{Product, Store, StoreError};
 use crate::{
     ApplyError, Broker, Drain, Limits, Metrics, RuleOptions, RuleRuntime, StoreAuthenticator,
     activation::activations,
-    broker::{Ailment, Inner, LogPublisher},
+    broker::{Ailment, Inner},
     delivery::DeliveryParts,
     gateway::{Gateways, SubDevices},
     ingress::Ingress,
     policy::PolicyInForce,
     presence::presence,
     registration::Registrar,
-    rules::{Floors, Head, Shared, Table, stored_sources},
+    rules::{Floors, Head, LogPublisher, Shared, Table, stored_sources},
     services::{Broadcaster, Calls, Services},
     session::Connections,
     shadow::{ChangeReaders, ShadowParts},
+    trace::Happenings,
 };
 
 /// Makes the kinds of target, given the hub as something to publish to.
@@ -118,7 +119,7 @@ impl Parts {
         for (product, classes) in store.all_topics().await.map_err(StartError::Products)? {
             policy.set_classes(product, classes);
         }
-        let sub_devices = SubDevices::default();
+        let sub_devices = SubDevices::new(metrics.sub_devices_online());
         let policy = PolicyInForce::new(policy, sub_devices.clone());
 
         // Sessions first: they are as they were before anybody can reach them.
@@ -168,8 +169,15 @@ impl Parts {
             rate: limits.broadcast_messages,
             changed: Arc::clone(&broadcasts_changed),
         };
-        let ingress = Ingress { log: log.clone(), policy: policy.clone(), limits, metrics: metrics.clone() };
-        let kinds = targets(Arc::new(LogPublisher { ingress: ingress.clone() }));
+        let happenings = Happenings::default();
+        let ingress = Ingress {
+            log: log.clone(),
+            policy: policy.clone(),
+            limits,
+            metrics: metrics.clone(),
+            happenings: happenings.clone(),
+        };
+        let kinds = targets(Arc::new(LogPublisher { ingress: ingress.clone(), shadows: Arc::clone(&shadows.state) }));
 
         let progress = store.progress().await.map_err(StartError::Progress)?;
         // What was accepted after the last checkpoint is read again: effects are at least once. Without a checkpoint
@@ -186,6 +194,7 @@ impl Parts {
             change_readers: readers,
             options,
             metrics: metrics.clone(),
+            happenings,
         });
         let runtime = RuleRuntime::new(
             Arc::clone(&shared),

@@ -181,6 +181,50 @@ pub trait Language: Send + Sync {
 
     /// An evaluator without rules.
     fn evaluator(&self) -> Arc<dyn Evaluator>;
+
+    /// A rule taken apart, for who asks why it did not fire.
+    fn probe(&self, rule: &RuleDefinition, catalog: &Catalog) -> Result<Arc<dyn Probe>, SqlError>;
+}
+
+/// A rule's conditions, one by one. Not for the data path: nothing is shared with other rules.
+pub trait Probe: Send + Sync {
+    /// What the rule finds in one record, which must be a message.
+    fn look(&self, records: &Records, row: usize) -> Findings;
+}
+
+/// What a rule finds in a message.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Findings {
+    /// Why the rule cannot read the payload, if it would have to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
+    /// What WHERE joins by AND.
+    pub conditions: Vec<Condition>,
+    /// What the conditions read of the payload.
+    pub values: Vec<ReadValue>,
+}
+
+/// A part of WHERE.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Condition {
+    /// As it is written.
+    pub text: String,
+    /// `None` is SQL's NULL, which is no match either.
+    pub is: Option<bool>,
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ReadValue {
+    pub path: String,
+    /// JSON as it stands in the payload; `None` if nothing does.
+    pub json: Option<String>,
+}
+
+impl Findings {
+    pub fn is_match(&self) -> bool {
+        self.unreadable.is_none() && self.conditions.iter().all(|condition| condition.is == Some(true))
+    }
 }
 
 /// A set of rules, planned. Immutable: changing a rule makes another set, and never stops this one.
@@ -307,6 +351,8 @@ pub enum SettingValue {
     Topic,
     /// A URL: none in scheme and host, elsewhere percent-encoded.
     Url,
+    /// A name or a number, with `${…}` as it is: the target checks the value.
+    Name,
     /// Taken from `secret('NAME')`; a literal is accepted with a warning.
     Secret,
     /// Whatever the target makes of it: a literal or a secret, the same for all rows.
@@ -374,6 +420,11 @@ pub trait Target: Send + Sync {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
+
+    /// The topic of the hub that it publishes to, if that is known before any row: a rule is saved only if its owner may.
+    fn publishes_to(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A message that a target publishes back into the hub.
@@ -386,9 +437,13 @@ pub struct Republish {
     pub rule: RuleName,
 }
 
-/// The hub as a target of its own rules. Answers when the messages are durable.
+/// The hub as a target of its own rules.
 pub trait Publisher: Send + Sync {
+    /// Answers when the messages are durable.
     fn publish<'a>(&'a self, owner: &'a Principal, messages: Vec<Republish>) -> BoxFuture<'a, Vec<Outcome>>;
+
+    /// Publishes requests on topics of shadows, and answers when each was applied, or refused.
+    fn ask_shadows<'a>(&'a self, owner: &'a Principal, requests: Vec<Republish>) -> BoxFuture<'a, Vec<Outcome>>;
 }
 
 // === history ===

@@ -3,6 +3,7 @@
 //! A script becomes statements ([`language`]), a rule a [`program::Program`] ([`plan`]), and a set of programs runs over
 //! batches ([`evaluate`]), reading JSON ([`extract`]). Planning happens when a rule is saved and never on the data path.
 
+pub mod cases;
 mod error;
 pub mod evaluate;
 pub mod extract;

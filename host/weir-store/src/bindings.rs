@@ -39,6 +39,8 @@ pub struct UsedSignature {
 pub struct BindLimits {
     /// Devices behind one gateway.
     pub devices: u64,
+    /// Products of the devices behind all gateways of one product.
+    pub products: u64,
     /// Signatures of before this second are refused by their age and need not be remembered.
     pub signatures_from: i64,
 }
@@ -58,6 +60,8 @@ pub enum Bound {
     Used,
     /// The gateway has as many as it may.
     Full,
+    /// The gateways of its product have devices of as many products as they may.
+    TooManyProducts,
 }
 
 impl Store {
@@ -189,6 +193,9 @@ fn bind(
     if count.query_row(of, |row| row::unsigned(row, 0))? >= limits.devices {
         return Ok(Bound::Full);
     }
+    if products_with(connection, &gateway.product, &device.product)? > limits.products {
+        return Ok(Bound::TooManyProducts);
+    }
     if let Some(signature) = signature
         && !use_signature(connection, device, *signature, limits)?
     {
@@ -201,6 +208,15 @@ fn bind(
         )?
         .execute(params![product, name, of[0], of[1], now.0])?;
     Ok(Bound::Done)
+}
+
+/// The products of devices that are bound to gateways of one product, if one more were.
+fn products_with(connection: &Connection, gateways: &ProductId, another: &ProductId) -> Result<u64, StoreError> {
+    let mut count = connection.prepare_cached(
+        "SELECT count(*) FROM products WHERE id = ?2 OR EXISTS
+         (SELECT 1 FROM bindings WHERE bindings.product = products.id AND gateway_product = ?1)",
+    )?;
+    Ok(count.query_row([gateways.as_str(), another.as_str()], |row| row::unsigned(row, 0))?)
 }
 
 /// Remembers a signature. Says whether it had not served before; nor does one when too many are remembered.
@@ -245,6 +261,11 @@ fn refusal(outcome: Bound, gateway: &DeviceId, device: &DeviceId, limits: BindLi
             what: "bound devices",
             of: format!("gateway {gateway}"),
             limit: u32::try_from(limits.devices).unwrap_or(u32::MAX),
+        },
+        Bound::TooManyProducts => StoreError::TooMany {
+            what: "products of bound devices",
+            of: format!("product {} of gateways", gateway.product),
+            limit: u32::try_from(limits.products).unwrap_or(u32::MAX),
         },
         Bound::Done | Bound::Already | Bound::Used => StoreError::Failed(format!("device {device} cannot be bound")),
     }

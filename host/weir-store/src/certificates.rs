@@ -167,7 +167,8 @@ impl Store {
     }
 
     /// Revokes a certificate, for ever, and says which it is. One that the hub does not know can be revoked by its
-    /// fingerprint. A second time changes nothing.
+    /// fingerprint. A second time changes nothing. `IsAuthority` if a product registered it: what it signed is believed for
+    /// as long as it is registered.
     pub async fn revoke_certificate(&self, name: CertificateName, now: Timestamp) -> Result<Fingerprint, StoreError> {
         self.write(move |connection| {
             let fingerprint = match name {
@@ -179,6 +180,10 @@ impl Store {
                     found.ok_or_else(|| StoreError::missing("certificate of the hub with the number", serial))?
                 }
             };
+            let mut authority = connection.prepare_cached("SELECT product FROM authorities WHERE fingerprint = ?1")?;
+            if let Some(product) = authority.query_row([fingerprint.as_bytes()], |row| row.get(0)).optional()? {
+                return Err(StoreError::IsAuthority { fingerprint, product });
+            }
             let count: u32 =
                 connection.prepare_cached("SELECT count(*) FROM revocations")?.query_row([], |row| row.get(0))?;
             bounded(count, REVOCATIONS, "revocations", || "the hub".to_owned())?;

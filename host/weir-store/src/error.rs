@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use rusqlite::{Error, ErrorCode};
-use weir_core::{Classify, ErrorKind};
+use weir_core::{Classify, ErrorKind, Fingerprint};
 
 /// Why a store does not open. Each text says what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,10 @@ pub enum StoreError {
     IsGateway(String),
     #[error("device {0} is bound to another gateway: unbind it there first")]
     BoundElsewhere(String),
+    #[error(
+        "certificate {fingerprint} is an authority of product {product}, which revoking would not end: delete the authority"
+    )]
+    IsAuthority { fingerprint: Fingerprint, product: String },
     #[error("{what} of {size} bytes exceeds the limit of {limit}")]
     TooLarge { what: &'static str, size: usize, limit: usize },
     #[error("the disk that holds the store is full: free some space")]
@@ -71,6 +75,7 @@ impl Classify for StoreError {
             | Self::ProductInUse { .. }
             | Self::NotGateway(_)
             | Self::IsGateway(_)
+            | Self::IsAuthority { .. }
             | Self::BoundElsewhere(_) => ErrorKind::Conflict,
             Self::Missing { .. } => ErrorKind::NotFound,
             Self::TooManyTokens { .. } | Self::TooManyTopics { .. } | Self::TooMany { .. } => ErrorKind::Throttled,

@@ -33,6 +33,16 @@ const CHECKED_BYTES: u64 = 64 << 20;
 /// Statements that each connection keeps prepared.
 const STATEMENTS: usize = 128;
 
+/// KiB of the database that the writer keeps in memory: what one step of shadows changes should fit.
+const WRITER_CACHE: i64 = 32 << 10;
+
+/// The same for each connection that reads.
+const READER_CACHE: i64 = 4 << 10;
+
+/// Pages of the write-ahead log after which the writer copies them into the database. One that changed often since is
+/// copied once.
+const CHECKPOINT: i64 = 8_192;
+
 /// Bounds of what accumulates.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
@@ -86,6 +96,8 @@ impl Store {
         }
         connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
         connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
+        connection.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(failed)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT).map_err(failed)?;
         migrate(&mut connection, &path)?;
         let vault = open_vault(&connection, folder, &path)?;
         let point = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
@@ -127,6 +139,15 @@ impl Store {
         self.0.writer.write(write).await
     }
 
+    /// See [`Writer::write_alone`].
+    pub(crate) async fn write_alone<T, F>(&self, write: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.0.writer.write_alone(write).await
+    }
+
     /// A read of one row or a few, by key, on the caller's thread.
     pub(crate) fn point<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         read(&self.0.point.lock())
@@ -144,7 +165,11 @@ impl Store {
             let idle = inner.readers.lock().pop();
             let connection = match idle {
                 Some(connection) => connection,
-                None => connect(&inner.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+                None => {
+                    let connection = connect(&inner.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+                    connection.pragma_update(None, "cache_size", -READER_CACHE)?;
+                    connection
+                }
             };
             let result = read(&connection);
             inner.readers.lock().push(connection);

@@ -2,6 +2,9 @@
 //!
 //! Writes that wait are run together in one transaction, each in its own savepoint, and answered after the commit: one
 //! sync of the disk serves them all. A write that fails is undone alone; if the commit fails, all of its group fail.
+//!
+//! A write of many rows may have a transaction of its own: within a savepoint SQLite keeps a copy of every page that is
+//! changed, which costs as much as changing it.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -32,6 +35,8 @@ struct Ran {
 
 enum Request {
     Write(Job),
+    /// One that makes a transaction by itself.
+    Alone(Job),
     Close(oneshot::Sender<()>),
 }
 
@@ -53,9 +58,26 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
+        self.ask(Request::Write, move |connection| in_savepoint(connection, write)).await
+    }
+
+    /// The same for a write of many rows, which shares its transaction with no other.
+    pub(crate) async fn write_alone<T, F>(&self, write: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.ask(Request::Alone, move |connection| caught(connection, write)).await
+    }
+
+    async fn ask<T, F>(&self, request: fn(Job) -> Request, run: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
-            let result = connection.and_then(|connection| in_savepoint(connection, write));
+            let result = connection.and_then(run);
             let error = result.as_ref().err().cloned();
             let settle: Settle = Box::new(move |committed| {
                 // Nobody listens when the caller was cancelled; the write stands all the same.
@@ -63,7 +85,7 @@ impl Writer {
             });
             Ran { error, settle }
         });
-        self.requests.send(Request::Write(job)).await.map_err(|_| StoreError::Closed)?;
+        self.requests.send(request(job)).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -87,6 +109,10 @@ fn run(connection: Connection, mut requests: mpsc::Receiver<Request>) {
         while let Some(request) = next {
             match request {
                 Request::Write(job) => group.push(job),
+                Request::Alone(job) => {
+                    run_group(&connection, group.drain(..));
+                    run_alone(&connection, job);
+                }
                 Request::Close(done) => {
                     closing = Some(done);
                     break;
@@ -128,12 +154,28 @@ fn run_group(connection: &Connection, group: impl Iterator<Item = Job>) {
     if settles.is_empty() {
         return;
     }
+    let committed = commit(connection);
+    settles.into_iter().for_each(|settle| settle(committed.clone()));
+}
+
+fn run_alone(connection: &Connection, job: Job) {
+    let Ran { error, settle } = job(execute(connection, "BEGIN IMMEDIATE").map(|()| connection));
+    settle(match error {
+        None => commit(connection),
+        Some(error) => {
+            roll_back(connection);
+            Err(error)
+        }
+    });
+}
+
+fn commit(connection: &Connection) -> Result<(), StoreError> {
     let committed = execute(connection, "COMMIT");
     if let Err(error) = &committed {
-        tracing::error!(%error, writes = settles.len(), "a commit of the store failed");
+        tracing::error!(%error, "a commit of the store failed");
         roll_back(connection);
     }
-    settles.into_iter().for_each(|settle| settle(committed.clone()));
+    committed
 }
 
 fn in_savepoint<T>(
@@ -141,8 +183,7 @@ fn in_savepoint<T>(
     write: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     execute(connection, "SAVEPOINT job")?;
-    // The closure's state is dropped by the unwinding and the savepoint undoes its writes, so nothing half-done is seen.
-    let result = catch_unwind(AssertUnwindSafe(|| write(connection))).unwrap_or(Err(StoreError::Panicked));
+    let result = caught(connection, write);
     let undone = match &result {
         Ok(_) => return execute(connection, "RELEASE job").and(result),
         Err(_) => execute(connection, "ROLLBACK TO job").and_then(|()| execute(connection, "RELEASE job")),
@@ -151,6 +192,14 @@ fn in_savepoint<T>(
         roll_back(connection);
     }
     result
+}
+
+/// The closure's state is dropped by the unwinding, and whoever began undoes its writes, so nothing half-done is seen.
+fn caught<T>(
+    connection: &Connection,
+    write: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(|| write(connection))).unwrap_or(Err(StoreError::Panicked))
 }
 
 /// Leaves no transaction open, whatever state it was in.

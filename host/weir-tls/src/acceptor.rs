@@ -1,6 +1,6 @@
 //! From a TCP stream to an encrypted one, and to who is at its other end.
 
-use std::{io, pin::Pin, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, pin::Pin, sync::Arc, time::Duration};
 
 use rustls::{
     ServerConfig,
@@ -19,14 +19,11 @@ use crate::{
     prefixed::Prefixed,
     psk::PskContext,
     sniff::{self, Offer, Progress},
-    x509::{CertificatePeer, ServerCertificates, ServerSide, Verifier, Witness},
+    x509::{CertificatePeer, ServerCertificates, ServerSide, Verifier, Witness, X509Stream},
 };
 
 /// Bytes to read at once while it is not known what they are. Nearly every ClientHello fits.
 const FIRST_READ: usize = 2 * 1024;
-
-/// Plaintext and ciphertext that one connection may hold for a peer that does not read.
-const BUFFERED: usize = 32 * 1024;
 
 /// How long a refused client may take to read why.
 const PARTING: Duration = Duration::from_secs(1);
@@ -126,21 +123,20 @@ struct Refused {
 }
 
 enum Rest {
-    Rustls(Prefixed),
+    Tcp(TcpStream),
     Openssl(SslStream<Prefixed>),
 }
 
 impl Inner {
     async fn handshake(&self, mut tcp: TcpStream) -> Result<(TlsStream, Peer), Refused> {
         let (head, offer) = read_hello(&mut tcp).await?;
-        let stream = Prefixed::new(head, tcp);
         match &self.psk {
-            Some(psk) if offer.is_psk() => by_key(psk, offer, stream).await,
-            _ => self.by_certificate(stream).await,
+            Some(psk) if offer.is_psk() => by_key(psk, offer, Prefixed::new(head, tcp)).await,
+            _ => self.by_certificate(head, tcp).await,
         }
     }
 
-    async fn by_certificate(&self, stream: Prefixed) -> Result<(TlsStream, Peer), Refused> {
+    async fn by_certificate(&self, head: Vec<u8>, tcp: TcpStream) -> Result<(TlsStream, Peer), Refused> {
         let witness = self.verifier.as_ref().map(|verifier| Arc::new(Witness::new(Arc::clone(verifier))));
         let config = match &witness {
             Some(witness) => {
@@ -149,22 +145,25 @@ impl Inner {
             }
             None => Arc::clone(&self.plain),
         };
-        let accept = tokio_rustls::TlsAcceptor::from(config)
-            .accept_with(stream, |session| session.set_buffer_limit(Some(BUFFERED)));
-        let accepted = accept.into_fallible().await;
+        let stream = X509Stream::new(config, head, tcp);
+        // Boxed, as it will be while it is served.
+        let mut stream = Box::new(stream.map_err(|error| AcceptError::Handshake(error.to_string().into()))?);
+        let accepted = poll_fn(|cx| stream.poll_handshake(cx)).await;
         let verdict = witness.and_then(|witness| witness.verdict());
         match (accepted, verdict) {
-            (Ok(stream), None) => Ok((TlsStream::rustls(stream), Peer::Anonymous)),
-            (Ok(stream), Some(Ok(peer))) => Ok((TlsStream::rustls(stream), Peer::Certificate(peer))),
-            (Ok(_), Some(Err((fingerprint, refusal)))) => Err(AcceptError::Certificate { fingerprint, refusal }.into()),
-            (Err((_, stream)), Some(Err((fingerprint, refusal)))) => {
-                let error = AcceptError::Certificate { fingerprint, refusal };
-                Err(Refused { error, rest: Some(Rest::Rustls(stream)) })
+            (Ok(()), None) => Ok((TlsStream::rustls(stream), Peer::Anonymous)),
+            (Ok(()), Some(Ok(peer))) => Ok((TlsStream::rustls(stream), Peer::Certificate(peer))),
+            (Ok(()), Some(Err((fingerprint, refusal)))) => {
+                Err(AcceptError::Certificate { fingerprint, refusal }.into())
             }
-            (Err((error, stream)), _) => match error.kind() {
+            (Err(_), Some(Err((fingerprint, refusal)))) => {
+                let error = AcceptError::Certificate { fingerprint, refusal };
+                Err(Refused { error, rest: Some(Rest::Tcp(stream.into_tcp())) })
+            }
+            (Err(error), _) => match error.kind() {
                 io::ErrorKind::InvalidData => {
                     let error = AcceptError::Handshake(error.to_string().into());
-                    Err(Refused { error, rest: Some(Rest::Rustls(stream)) })
+                    Err(Refused { error, rest: Some(Rest::Tcp(stream.into_tcp())) })
                 }
                 _ => Err(lost(error).into()),
             },
@@ -218,7 +217,7 @@ async fn read_hello(tcp: &mut TcpStream) -> Result<(Vec<u8>, Offer), AcceptError
 }
 
 /// Lets a refused client read the alert: closing with bytes unread would reset the connection under it.
-async fn part(stream: &mut Prefixed) {
+async fn part(stream: &mut TcpStream) {
     if stream.shutdown().await.is_ok() {
         let mut rest = stream.take(PARTING_BYTES);
         // Whether it reads or leaves makes no difference any more.
@@ -242,10 +241,10 @@ impl From<AcceptError> for Refused {
 }
 
 impl Rest {
-    fn below(&mut self) -> &mut Prefixed {
+    fn below(&mut self) -> &mut TcpStream {
         match self {
-            Self::Rustls(stream) => stream,
-            Self::Openssl(stream) => stream.get_mut(),
+            Self::Tcp(stream) => stream,
+            Self::Openssl(stream) => stream.get_mut().tcp_mut(),
         }
     }
 }

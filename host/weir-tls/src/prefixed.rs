@@ -27,6 +27,10 @@ impl Prefixed {
     pub(crate) fn tcp(&self) -> &TcpStream {
         &self.tcp
     }
+
+    pub(crate) fn tcp_mut(&mut self) -> &mut TcpStream {
+        &mut self.tcp
+    }
 }
 
 impl AsyncRead for Prefixed {

@@ -7,26 +7,25 @@ use std::{
     task::{Context, Poll},
 };
 
-use openssl::ssl::NameType;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 
-use crate::prefixed::Prefixed;
+use crate::{prefixed::Prefixed, x509::X509Stream};
 
 /// A TLS connection whose handshake is over. `shutdown` sends close_notify before it closes.
 pub struct TlsStream(Library);
 
 enum Library {
     /// Boxed, because it is large and the other kind is a pointer.
-    Rustls(Box<tokio_rustls::server::TlsStream<Prefixed>>),
+    Rustls(Box<X509Stream>),
     Openssl(tokio_openssl::SslStream<Prefixed>),
 }
 
 impl TlsStream {
-    pub(crate) fn rustls(stream: tokio_rustls::server::TlsStream<Prefixed>) -> Self {
-        Self(Library::Rustls(Box::new(stream)))
+    pub(crate) fn rustls(stream: Box<X509Stream>) -> Self {
+        Self(Library::Rustls(stream))
     }
 
     pub(crate) fn openssl(stream: tokio_openssl::SslStream<Prefixed>) -> Self {
@@ -36,16 +35,8 @@ impl TlsStream {
     /// The stream below, for its addresses and socket options.
     pub fn tcp(&self) -> &TcpStream {
         match &self.0 {
-            Library::Rustls(stream) => stream.get_ref().0.tcp(),
+            Library::Rustls(stream) => stream.tcp(),
             Library::Openssl(stream) => stream.get_ref().tcp(),
-        }
-    }
-
-    /// The host that the client wanted (SNI).
-    pub fn server_name(&self) -> Option<&str> {
-        match &self.0 {
-            Library::Rustls(stream) => stream.get_ref().1.server_name(),
-            Library::Openssl(stream) => stream.ssl().servername(NameType::HOST_NAME),
         }
     }
 
@@ -53,7 +44,7 @@ impl TlsStream {
     pub fn protection(&self) -> String {
         match &self.0 {
             Library::Rustls(stream) => {
-                let session = stream.get_ref().1;
+                let session = stream.session();
                 let version = match session.protocol_version() {
                     Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
                     _ => "TLSv1.2",

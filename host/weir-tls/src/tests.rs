@@ -4,6 +4,7 @@ mod certificates;
 mod hub;
 mod keys;
 mod memory;
+mod records;
 mod registration;
 mod strangers;
 mod trust;

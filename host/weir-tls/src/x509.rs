@@ -13,6 +13,7 @@
 
 mod identity;
 mod server;
+mod stream;
 mod trust;
 mod verifier;
 
@@ -22,6 +23,7 @@ mod tests;
 pub(crate) use identity::device_uri;
 pub(crate) use server::ServerSide;
 pub use server::{ServerCertificate, ServerCertificates};
+pub(crate) use stream::X509Stream;
 pub(crate) use trust::anchor_of;
 pub use trust::{Authorities, Trust};
 pub use verifier::CertificateRefusal;

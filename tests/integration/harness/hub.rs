@@ -99,6 +99,12 @@ impl Hub {
         }
     }
 
+    /// kill -9 while others still speak to it. To be followed by [`Self::kill`].
+    pub(crate) fn kill_now(&self) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("sh").args(["-c", "kill -KILL $0", &pid]).status().unwrap().success());
+    }
+
     /// Starts again on the same data, after [`Self::kill`] or [`Self::terminate`].
     pub(crate) fn restart(&mut self) {
         let _left_by_a_kill = fs::remove_file(self.data().join("endpoints.json"));
@@ -164,7 +170,12 @@ impl Hub {
     // === the REST API ===
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.http)).bearer_auth(&self.key)
+        self.request_by(&self.key, method, path)
+    }
+
+    /// The same with another key, `NAME:SECRET`.
+    pub(crate) fn request_by(&self, key: &str, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.http)).bearer_auth(key)
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {

@@ -37,8 +37,18 @@ pub(crate) struct Mqtt {
 
 impl Mqtt {
     pub(crate) fn connect(port: u16, login: &Login) -> Result<Self, ConnectReturnCode> {
+        Self::open(port, login, true)
+    }
+
+    /// Goes on with a session that is kept.
+    pub(crate) fn resume(port: u16, login: &Login) -> Result<Self, ConnectReturnCode> {
+        Self::open(port, login, false)
+    }
+
+    fn open(port: u16, login: &Login, clean: bool) -> Result<Self, ConnectReturnCode> {
         let mut options = MqttOptions::new(&login.client_id, "127.0.0.1", port);
         options.set_credentials(&login.username, &login.password).set_keep_alive(Duration::from_secs(60));
+        options.set_clean_session(clean);
         let (client, connection) = Client::new(options, 64);
         let mut mqtt = Self { client, connection, received: VecDeque::new() };
         match mqtt.event(SOON) {

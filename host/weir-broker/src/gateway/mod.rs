@@ -262,7 +262,7 @@ fn of_outcome(outcome: Bound) -> Code {
         Bound::NoDevice => Code::NoDevice,
         Bound::NoSubDevice => Code::NotSubDevice,
         Bound::Used => Code::Expired,
-        Bound::Full => Code::NotAllowed,
+        Bound::Full | Bound::TooManyProducts => Code::NotAllowed,
     }
 }
 
@@ -276,7 +276,11 @@ fn of_error(of: &DeviceId, error: &StoreError) -> Code {
 
 pub(crate) fn bind_limits(limits: &Limits, now: Timestamp) -> BindLimits {
     let age = i64::try_from(limits.bind_signature_age.as_secs()).unwrap_or(i64::MAX);
-    BindLimits { devices: limits.sub_devices as u64, signatures_from: now.seconds().saturating_sub(age) }
+    BindLimits {
+        devices: limits.sub_devices as u64,
+        products: limits.sub_products as u64,
+        signatures_from: now.seconds().saturating_sub(age),
+    }
 }
 
 impl Broker {

@@ -11,6 +11,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 use weir_core::{DeviceId, Timestamp};
 
@@ -32,9 +33,19 @@ struct Inner {
     online: RwLock<Online>,
     /// How many they are, so that nobody looks where there are none.
     count: AtomicUsize,
+    /// The same, for those who watch.
+    shown: Gauge,
     /// Devices whose gateway's connection is gone; its end must not wait for room in a channel.
     left: Mutex<Vec<(DeviceId, Through)>>,
     left_notify: Notify,
+}
+
+impl Inner {
+    fn counted(&self, online: &Online) {
+        let count = online.by_device.len();
+        self.count.store(count, Ordering::Release);
+        self.shown.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +55,11 @@ struct Online {
 }
 
 impl SubDevices {
+    /// Says on `shown` how many they are.
+    pub(crate) fn new(shown: Gauge) -> Self {
+        Self(Arc::new(Inner { shown, ..Inner::default() }))
+    }
+
     /// Whether a device is online through this connection.
     pub(crate) fn is_through(&self, connection: u64, device: &DeviceId) -> bool {
         self.some_are()
@@ -74,7 +90,7 @@ impl SubDevices {
         let before = online.take(device);
         online.by_connection.entry(through.connection).or_default().insert(device.clone());
         online.by_device.insert(device.clone(), through);
-        self.0.count.store(online.by_device.len(), Ordering::Release);
+        self.0.counted(&online);
         before
     }
 
@@ -88,7 +104,7 @@ impl SubDevices {
             return None;
         }
         let taken = online.take(device);
-        self.0.count.store(online.by_device.len(), Ordering::Release);
+        self.0.counted(&online);
         taken
     }
 
@@ -100,7 +116,7 @@ impl SubDevices {
         let mut online = self.0.online.write();
         let devices = online.by_connection.remove(&connection).unwrap_or_default();
         let taken = devices.into_iter().filter_map(|device| online.by_device.remove_entry(&device)).collect();
-        self.0.count.store(online.by_device.len(), Ordering::Release);
+        self.0.counted(&online);
         taken
     }
 
@@ -152,7 +168,9 @@ mod tests {
         assert!(is(2, "a") && is(1, "b") && !is(1, "a") && !is(2, "b") && !is(1, "c"));
         assert_eq!(sub_devices.those(|_, through| through.connection == 2), [device("a")]);
         assert_eq!(sub_devices.take(&device("b"), |through| through.connection == 2), None);
+        assert_eq!(sub_devices.0.shown.get(), 2);
         assert_eq!(sub_devices.take_all(1), [(device("b"), through(1))]);
+        assert_eq!(sub_devices.0.shown.get(), 1);
         assert_eq!(sub_devices.take_all(1), []);
         assert_eq!(sub_devices.through(&device("a")), Some(through(2)));
         assert_eq!(sub_devices.take(&device("a"), |_| true), Some(through(2)));

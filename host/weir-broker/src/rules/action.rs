@@ -22,7 +22,7 @@ use super::{
     account::{Account, Work},
     table::Table,
 };
-use crate::{Metrics, metrics::ActionLabels};
+use crate::{Metrics, metrics::ActionLabels, trace::Happenings};
 
 /// The index that names a rule's error target among its actions.
 pub(crate) const ERROR_ACTION: u32 = 1_000;
@@ -50,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) change_readers: Arc<crate::shadow::ChangeReaders>,
     pub(crate) options: super::RuleOptions,
     pub(crate) metrics: Metrics,
+    pub(crate) happenings: Happenings,
 }
 
 pub(crate) struct Action {

@@ -182,6 +182,9 @@ impl RuleRuntime {
             self.policy.load().may_subscribe(owner, source)?;
         }
         let targets = self.opener(&draft.sinks).open_rule(&definition, owner)?;
+        for topic in targets.actions.iter().chain(&targets.on_error).filter_map(|open| open.publishes_to.as_deref()) {
+            self.policy.load().may_publish(owner, topic)?;
+        }
         let warnings = targets.warnings.clone();
         draft.table.evaluator = plan(draft.table.evaluator.as_ref(), &definition, catalog)?;
         let (version, change) = match &old {

@@ -8,6 +8,7 @@ mod action;
 mod apply;
 mod head;
 mod install;
+mod publisher;
 mod table;
 mod worker;
 
@@ -16,21 +17,22 @@ use std::{sync::Arc, time::Duration};
 use weir_core::{
     Classify, ErrorKind, IndexName, RuleName, SinkName, Timestamp,
     plugin::Plugins,
-    seams::{Language, Outcome, SettingValue, SqlError, TargetKind},
+    seams::{Language, Outcome, Probe, SettingValue, SqlError, TargetKind},
     statement::{RuleDefinition, Setting, Statement},
 };
 use weir_log::Clock;
 use weir_store::{DeadLetterKind, SinkRow, Store, StoreError};
 
+use self::action::Action;
 pub use self::apply::{Applied, Change};
-use self::{action::Action, table::LiveRule};
 pub(crate) use self::{
     action::Shared,
     head::{Floors, Head},
     install::stored_sources,
-    table::Table,
+    publisher::LogPublisher,
+    table::{LiveRule, Table},
 };
-use crate::Drain;
+use crate::{Drain, trace::Happenings};
 
 /// How rules and their actions behave.
 #[derive(Debug, Clone)]
@@ -203,6 +205,20 @@ impl RuleRuntime {
 
     pub fn statuses(&self) -> Vec<RuleStatus> {
         self.shared.table.load().rules.values().map(|rule| self.describe(rule)).collect()
+    }
+
+    /// All rules, disabled ones too.
+    pub(crate) fn live(&self) -> Vec<Arc<LiveRule>> {
+        self.shared.table.load().rules.values().cloned().collect()
+    }
+
+    /// A rule taken apart, for a trace.
+    pub(crate) async fn probe(&self, rule: &RuleDefinition) -> Result<Arc<dyn Probe>, ApplyError> {
+        Ok(self.language.probe(rule, &self.catalog().await?)?)
+    }
+
+    pub(crate) fn happenings(&self) -> &Happenings {
+        &self.shared.happenings
     }
 
     fn describe(&self, rule: &LiveRule) -> RuleStatus {

@@ -37,6 +37,8 @@ pub(crate) struct LiveRule {
 pub(crate) struct OpenTarget {
     pub(crate) name: String,
     pub(crate) target: Arc<dyn Target>,
+    /// Where in the hub it publishes, if that is the same for all rows.
+    pub(crate) publishes_to: Option<String>,
 }
 
 /// What a rule's actions were opened as.
@@ -122,7 +124,9 @@ impl Opener<'_> {
             None => (self.kind(&action.target)?, &action.settings),
         };
         let target = self.open_kind(kind.as_ref(), settings, context, warnings)?;
-        Ok(OpenTarget { name: action.target.clone(), target })
+        let is_fixed = settings.iter().all(|(_, setting)| !matches!(setting, Setting::Template(_)));
+        let publishes_to = if is_fixed { target.publishes_to() } else { None };
+        Ok(OpenTarget { name: action.target.clone(), target, publishes_to })
     }
 
     fn kind(&self, name: &str) -> Result<Arc<dyn TargetKind>, ApplyError> {
@@ -199,7 +203,7 @@ impl Opener<'_> {
                 Ok(Some(value.clone()))
             }
             (Setting::Literal(value), _) => Ok(Some(value.clone())),
-            (Setting::Template(_), SettingValue::Topic | SettingValue::Url) => Ok(None),
+            (Setting::Template(_), SettingValue::Topic | SettingValue::Url | SettingValue::Name) => Ok(None),
             (Setting::Template(_), SettingValue::Plain | SettingValue::Secret | SettingValue::Any) => {
                 Err(ApplyError::invalid(format!("{}: {name} cannot hold ${{…}}", kind.name())))
             }

@@ -20,6 +20,7 @@ use super::{
     account::{Settled, Work},
     action::{Action, By, Shared},
 };
+use crate::trace::{self, Became, Happening};
 
 /// Waits before a rejected row is tried again.
 const RETRIES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(10)];
@@ -187,10 +188,12 @@ impl Worker {
             match outcome {
                 Outcome::Delivered => {
                     delivered = true;
+                    self.tell(&item.delivery, Became::Delivered, None);
                     self.action.account.lock().settle(frame, Settled::Delivered);
                 }
                 Outcome::Rejected { reason, retry } => match RETRIES.get(rejections).filter(|_| retry) {
                     Some(wait) => {
+                        self.tell(&item.delivery, Became::Retried, Some(&reason));
                         let item = Item { rejections: rejections + 1, ..item };
                         self.retries.push((Instant::now() + *wait, item));
                     }
@@ -202,6 +205,7 @@ impl Worker {
                     if age > max_lag {
                         self.dead_letter(item, format!("not delivered within max_lag: {reason}"));
                     } else {
+                        self.tell(&item.delivery, Became::Waiting, Some(&reason));
                         unavailable = Some((reason, retry_after));
                         again.push(item);
                     }
@@ -239,6 +243,7 @@ impl Worker {
             let failed = Delivery { failure: Some(reason.clone()), arguments: Vec::new(), ..item.delivery.clone() };
             let outcome = error_target.write(std::slice::from_ref(&failed)).await.pop();
             if outcome == Some(Outcome::Delivered) {
+                self.tell(&item.delivery, Became::SentToErrorTarget, Some(&reason));
                 self.action.account.lock().settle(item.frame, Settled::DeadLettered);
                 return;
             }
@@ -247,10 +252,27 @@ impl Worker {
     }
 
     fn dead_letter(&mut self, item: Item, reason: String) {
+        self.tell(&item.delivery, Became::DeadLettered, Some(&reason));
         let letter = self.letter(reason, DeadLetterKind::Row(item.delivery));
         // First the letter, then the settlement: a checkpoint that sees the row settled also has its letter.
         self.push_letter(letter);
         self.action.account.lock().settle(item.frame, Settled::DeadLettered);
+    }
+
+    /// For tracers.
+    fn tell(&self, row: &Delivery, became: Became, reason: Option<&str>) {
+        self.shared.happenings.tell(|| {
+            Happening::Settled(trace::Settled {
+                rule: self.action.rule.clone(),
+                action: self.action.index,
+                target: self.action.labels.target.clone(),
+                offset: row.key.offset,
+                topic: row.topic.clone(),
+                row: row.key.row,
+                became,
+                reason: reason.map(str::to_owned),
+            })
+        });
     }
 
     fn letter(&self, reason: String, kind: DeadLetterKind) -> NewDeadLetter {

@@ -9,7 +9,7 @@ mod open;
 mod options;
 mod registry;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use weir_core::{Classify, Envelope, Offset, Principal, Protocol, Qos, Subscription, SubscriptionFilter};
@@ -29,6 +29,9 @@ use crate::{
     pace::Pace,
     policy::{KnownTopic, Right},
 };
+
+/// How long a client is not read from that asks for changes of shadows faster than they are applied.
+const SHADOW_PAUSE: Duration = Duration::from_millis(20);
 
 /// One client's hold on its session. Dropping it is the network going away.
 #[derive(Debug)]
@@ -118,6 +121,10 @@ impl Session {
 
     /// Accepts messages at the pace that the client may have.
     fn accept(&mut self, messages: &[Envelope<'_>]) -> Result<Offset, PublishError> {
+        let is_request = |message: &Envelope<'_>| message.topic.starts_with("$shadow/");
+        if messages.iter().any(is_request) && self.broker.shadows().state.is_behind(self.broker.log()) {
+            return Err(PublishError::Paced { until: Instant::now() + SHADOW_PAUSE });
+        }
         let limits = self.broker.limits();
         let paced = matches!(self.principal, Principal::Device(_))
             && (limits.device_messages.is_some() || limits.device_bytes.is_some());

@@ -4,10 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use weir_core::{
     Classify, Denied, DeviceId, Envelope, ErrorKind, Offset, Principal, Protocol, Qos, ShadowName, TopicFilter,
-    shadow::{Document, Refusal, ShadowTopic, result_topic},
+    shadow::{Document, Refusal, ShadowTopic, result_topic, update_request},
 };
 use weir_log::Record;
 
@@ -129,13 +129,8 @@ impl Broker {
         updates: Vec<ShadowUpdate>,
     ) -> Result<Vec<Result<Shadow, ShadowError>>, PublishError> {
         let requests = updates.into_iter().map(|update| {
-            let payload = json!({
-                "type": "update",
-                "state": update.state,
-                "version": update.version,
-                "overwriteUpdate": update.overwrite,
-            });
-            (ShadowTopic { device: update.device, name: update.name }, payload.to_string())
+            let payload = update_request(&update.state, update.version, update.overwrite);
+            (ShadowTopic { device: update.device, name: update.name }, payload)
         });
         self.request(principal, requests.collect()).await
     }
@@ -227,12 +222,5 @@ async fn outcome_of(topic: ShadowTopic, offset: Offset, wait: Wait, deadline: In
         Some(Outcome::Refused(refusal)) => Err(refusal.into()),
         Some(Outcome::NoDevice) => Err(ShadowError::NoDevice(device)),
         None => Err(ShadowError::NotYet { offset }),
-    }
-}
-
-impl Wait {
-    /// `None`: not by then, or the hub is going down.
-    async fn outcome_within(mut self, deadline: Instant) -> Option<Outcome> {
-        timeout_at(deadline, &mut self.outcome).await.ok()?.ok()
     }
 }

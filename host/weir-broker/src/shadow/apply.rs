@@ -28,6 +28,9 @@ use crate::{
 /// Devices that are read from the store at once.
 const LOADED_AT_ONCE: usize = 4_096;
 
+/// Who waits for a request, and what became of it.
+type Answered = (oneshot::Sender<Outcome>, Outcome);
+
 /// A row that is about shadows.
 enum Matter {
     Asked(ShadowTopic),
@@ -64,38 +67,47 @@ impl Matter {
 }
 
 impl Shadows {
-    /// Applies everything in a frame that is about shadows.
-    pub(super) async fn apply(&mut self, frame: &Arc<Frame>) {
-        let records = &frame.records;
+    /// Applies everything in frames that follow each other that is about shadows. What is missing in memory is read from the
+    /// store once for all.
+    pub(super) async fn apply(&mut self, frames: &[Arc<Frame>]) {
+        let matters: Vec<Vec<(usize, Matter)>> = frames.iter().map(|frame| matters(&frame.records)).collect();
+        self.cache.shrink();
+        self.load(matters.iter().flatten().map(|(_, matter)| matter.device())).await;
+        let (mut told, mut some_gone) = (Vec::new(), false);
+        for (frame, matters) in frames.iter().zip(matters) {
+            // A device that is gone by an earlier frame may have been made again before this one.
+            if some_gone {
+                self.load(matters.iter().map(|(_, matter)| matter.device())).await;
+            }
+            some_gone |= matters.iter().any(|(_, matter)| matches!(matter, Matter::Forget(_)));
+            self.apply_frame(&frame.records, matters, &mut told);
+        }
+        self.replies.append(&self.log, &self.metrics).await;
+        for (wait, outcome) in told {
+            // Whoever stopped waiting needs no answer.
+            let _unheard = wait.send(outcome);
+        }
+        if let Some(last) = frames.last() {
+            self.position = last.next;
+            self.state.set_applied(last.next);
+        }
+    }
+
+    fn apply_frame(&mut self, records: &Records, matters: Vec<(usize, Matter)>, told: &mut Vec<Answered>) {
         for row in (0..records.len()).filter(|row| !records.is_message(*row)) {
             self.note_subscription(records, row);
         }
-        let matters: Vec<(usize, Matter)> =
-            (0..records.len()).filter_map(|row| Some((row, matter(records, row)?))).collect();
-        if !matters.is_empty() {
-            self.cache.shrink();
-            self.load(matters.iter().map(|(_, matter)| matter.device())).await;
-            let mut told = Vec::new();
-            for (row, matter) in matters {
-                match matter {
-                    Matter::Asked(topic) => self.answer(records, row, &topic, &mut told),
-                    Matter::Forget(device) => {
-                        self.cache.forget(&device);
-                        let waits = self.state.take(records.envelope(row).correlation);
-                        told.extend(waits.map(|wait| (wait, Outcome::Done(Arc::default()))));
-                    }
-                    Matter::Listens(device, filter) => {
-                        self.remind(&device, filter.as_ref(), records.accepted_at(row));
-                    }
+        for (row, matter) in matters {
+            match matter {
+                Matter::Asked(topic) => self.answer(records, row, &topic, told),
+                Matter::Forget(device) => {
+                    self.cache.forget(&device);
+                    let waits = self.state.take(records.envelope(row).correlation);
+                    told.extend(waits.map(|wait| (wait, Outcome::Done(Arc::default()))));
                 }
-            }
-            self.replies.append(&self.log, &self.metrics).await;
-            for (wait, outcome) in told {
-                // Whoever stopped waiting needs no answer.
-                let _unheard = wait.send(outcome);
+                Matter::Listens(device, filter) => self.remind(&device, filter.as_ref(), records.accepted_at(row)),
             }
         }
-        self.position = frame.next;
     }
 
     pub(super) async fn serve(&mut self, request: Request) {
@@ -105,9 +117,10 @@ impl Shadows {
         };
         self.cache.shrink();
         self.load(std::iter::once(&device)).await;
-        let found = self.cache.get(&device).map(|slot| {
-            slot.shadows.iter().map(|(name, document)| (name.clone(), Arc::clone(document))).collect::<OfDevice>()
-        });
+        let found = self
+            .cache
+            .get(&device)
+            .map(|slot| slot.iter().map(|(name, document)| (name.clone(), Arc::clone(document))).collect::<OfDevice>());
         let _unheard = answer.send(found);
     }
 
@@ -134,29 +147,23 @@ impl Shadows {
         }
     }
 
-    fn answer(
-        &mut self,
-        records: &Records,
-        row: usize,
-        topic: &ShadowTopic,
-        told: &mut Vec<(oneshot::Sender<Outcome>, Outcome)>,
-    ) {
-        let (now, envelope) = (records.accepted_at(row), records.envelope(row));
+    fn answer(&mut self, records: &Records, row: usize, topic: &ShadowTopic, told: &mut Vec<Answered>) {
+        let (now, envelope, name) = (records.accepted_at(row), records.envelope(row), topic.name.as_ref());
         let wait = match envelope.protocol {
-            Protocol::Api => self.state.take(envelope.correlation),
+            Protocol::Api | Protocol::Hub => self.state.take(envelope.correlation),
             _ => None,
         };
-        // A caller is answered by itself; a rule does not listen.
+        // A caller is answered by itself, and so is a rule's action.
         let answers = envelope.protocol != Protocol::Hub && !is_callers(&envelope);
         let Some(slot) = self.cache.get(&topic.device) else {
             self.metrics.refused_for("shadow", "no_device");
             told.extend(wait.map(|wait| (wait, Outcome::NoDevice)));
             return;
         };
-        let name = topic.name.as_ref();
-        let is_new = !slot.shadows.contains_key(&topic.name);
-        let named = slot.shadows.keys().filter(|name| name.is_some()).count();
-        let document = slot.shadows.get(&topic.name).cloned().unwrap_or_default();
+        let found = slot.get(name);
+        let is_new = found.is_none();
+        let named = slot.iter().filter(|(name, _)| name.is_some()).count();
+        let document = found.cloned().unwrap_or_default();
         let request = Asked::read(envelope.payload);
         let changes = !matches!(request.operation, Ok(Operation::Get));
         let operation = match request.operation {
@@ -230,7 +237,6 @@ impl Shadows {
             filter.is_none_or(|filter| filter.filter().matches(&result_topic(device, name.as_ref())))
         };
         let news: Vec<(Option<ShadowName>, Vec<u8>)> = slot
-            .shadows
             .iter()
             .filter(|(name, document)| !document.desired().is_empty() && hears(name))
             .filter_map(|(name, document)| Some((name.clone(), delta_push(document, now)?)))
@@ -244,6 +250,10 @@ impl Shadows {
         let topic = result_topic(&shadow.device, shadow.name.as_ref());
         self.replies.push(Reply { topic, payload, qos, hop });
     }
+}
+
+fn matters(records: &Records) -> Vec<(usize, Matter)> {
+    (0..records.len()).filter_map(|row| Some((row, matter(records, row)?))).collect()
 }
 
 /// What a row has to do with shadows. Most have nothing, which the first bytes of their topic say.

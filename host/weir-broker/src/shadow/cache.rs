@@ -4,7 +4,7 @@
 //! and what is left in the old one by then has not been used for long. What is not stored yet is never left out.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -17,7 +17,7 @@ const OVERHEAD: usize = 512;
 const SPREAD: usize = 4;
 
 /// Documents, and bytes of their text, that may wait to be stored. Beyond it no more requests are applied until some are.
-const UNSAVED: usize = 8_192;
+const UNSAVED: usize = 32_768;
 const UNSAVED_BYTES: usize = 16 << 20;
 
 /// A document that is to be stored.
@@ -33,7 +33,10 @@ pub(super) struct Cache {
     /// The number of the step that changes go into, and of the last one that is stored.
     step: u64,
     saved: u64,
-    changed: BTreeSet<(DeviceId, Option<ShadowName>)>,
+    /// Devices with a change in this step. One that was forgotten and made again may stand twice.
+    changed: Vec<DeviceId>,
+    /// Documents that changed in this step, at the most.
+    changed_documents: usize,
     /// Bytes of their text, at the most: one that changes twice counts twice.
     changed_bytes: usize,
     forgotten: BTreeSet<DeviceId>,
@@ -41,22 +44,44 @@ pub(super) struct Cache {
     leaving: HashMap<DeviceId, u64>,
 }
 
-/// The shadows of a device that exists.
+/// The shadows of a device that exists: few, and most often one.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
-    pub(super) shadows: BTreeMap<Option<ShadowName>, Arc<Document>>,
+    shadows: Vec<Held>,
+    /// The step that has its last change.
+    step: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    name: Option<ShadowName>,
+    document: Arc<Document>,
     /// The step that has its last change.
     step: u64,
 }
 
 impl Slot {
     pub(super) fn of(shadows: OfDevice) -> Self {
-        Self { shadows: shadows.into_iter().collect(), step: 0 }
+        let held = |(name, document)| Held { name, document, step: 0 };
+        Self { shadows: shadows.into_iter().map(held).collect(), step: 0 }
+    }
+
+    pub(super) fn get(&self, name: Option<&ShadowName>) -> Option<&Arc<Document>> {
+        self.shadows.iter().find(|held| held.name.as_ref() == name).map(|held| &held.document)
+    }
+
+    /// By name; the classic one comes first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Option<ShadowName>, &Arc<Document>)> {
+        self.shadows.iter().map(|held| (&held.name, &held.document))
     }
 
     fn bytes(&self) -> usize {
-        OVERHEAD + self.shadows.values().map(|document| OVERHEAD + SPREAD * document.size()).sum::<usize>()
+        OVERHEAD + self.shadows.iter().map(|held| bytes(&held.document)).sum::<usize>()
     }
+}
+
+fn bytes(document: &Document) -> usize {
+    OVERHEAD + SPREAD * document.size()
 }
 
 impl Cache {
@@ -68,7 +93,8 @@ impl Cache {
             bound: bytes / 2,
             step: 1,
             saved: 0,
-            changed: BTreeSet::new(),
+            changed: Vec::new(),
+            changed_documents: 0,
             changed_bytes: 0,
             forgotten: BTreeSet::new(),
             leaving: HashMap::new(),
@@ -98,14 +124,25 @@ impl Cache {
     /// Changes a document of a device that was touched.
     pub(super) fn set(&mut self, device: &DeviceId, name: Option<&ShadowName>, document: Arc<Document>) {
         let Some(slot) = self.young.get_mut(device) else { return };
-        let size = document.size();
-        self.young_bytes += OVERHEAD + SPREAD * size;
-        if let Some(old) = slot.shadows.insert(name.cloned(), document) {
-            self.young_bytes = self.young_bytes.saturating_sub(OVERHEAD + SPREAD * old.size());
+        if slot.step != self.step {
+            slot.step = self.step;
+            self.changed.push(device.clone());
         }
-        slot.step = self.step;
-        self.changed_bytes += size;
-        self.changed.insert((device.clone(), name.cloned()));
+        self.changed_bytes += document.size();
+        self.young_bytes += bytes(&document);
+        let place = slot.shadows.binary_search_by(|held| held.name.as_ref().cmp(&name));
+        match place.map(|place| slot.shadows.get_mut(place)) {
+            Ok(Some(held)) => {
+                self.young_bytes = self.young_bytes.saturating_sub(bytes(&held.document));
+                self.changed_documents += usize::from(held.step != self.step);
+                (held.document, held.step) = (document, self.step);
+            }
+            Ok(None) => {}
+            Err(place) => {
+                self.changed_documents += 1;
+                slot.shadows.insert(place, Held { name: name.cloned(), document, step: self.step });
+            }
+        }
     }
 
     /// A device is gone, with all of its shadows.
@@ -113,7 +150,6 @@ impl Cache {
         let slot = self.young.remove(device);
         self.young_bytes = self.young_bytes.saturating_sub(slot.map_or(0, |slot| slot.bytes()));
         self.old.remove(device);
-        self.changed.retain(|(changed, _)| changed != device);
         self.forgotten.insert(device.clone());
         self.leaving.insert(device.clone(), self.step);
     }
@@ -136,20 +172,24 @@ impl Cache {
 
     /// Whether so much waits that no more should come.
     pub(super) fn is_full(&self) -> bool {
-        self.changed.len() + self.forgotten.len() >= UNSAVED || self.changed_bytes >= UNSAVED_BYTES
+        self.changed_documents + self.forgotten.len() >= UNSAVED || self.changed_bytes >= UNSAVED_BYTES
     }
 
-    /// What changed since the last call, and the number of the step that it makes.
+    /// What changed since the last call, in the order of keys, and the number of the step that it makes.
     pub(super) fn capture(&mut self) -> (u64, Vec<Changed>, Vec<DeviceId>) {
-        let changed = std::mem::take(&mut self.changed).into_iter().filter_map(|(device, name)| {
-            let slot = self.young.get(&device).or_else(|| self.old.get(&device))?;
-            let document = Arc::clone(slot.shadows.get(&name)?);
-            Some((device, name, document))
-        });
-        let changed = changed.collect();
+        let mut devices = std::mem::take(&mut self.changed);
+        devices.sort_unstable();
+        devices.dedup();
+        let mut changed = Vec::with_capacity(self.changed_documents);
+        for device in devices {
+            // One that is gone by now is among the forgotten.
+            let Some(slot) = self.young.get(&device).or_else(|| self.old.get(&device)) else { continue };
+            let of_step = slot.shadows.iter().filter(|held| held.step == self.step);
+            changed.extend(of_step.map(|held| (device.clone(), held.name.clone(), Arc::clone(&held.document))));
+        }
         let number = self.step;
         self.step += 1;
-        self.changed_bytes = 0;
+        (self.changed_documents, self.changed_bytes) = (0, 0);
         (number, changed, std::mem::take(&mut self.forgotten).into_iter().collect())
     }
 
@@ -159,7 +199,7 @@ impl Cache {
         self.leaving.retain(|_, leaves| *leaves > step);
     }
 
-    /// Leaves out what was not used for long, if there is too much. Between two frames: what one touches stays for it.
+    /// Leaves out what was not used for long, if there is too much. Between two batches: what one touches stays for it.
     pub(super) fn shrink(&mut self) {
         if self.young_bytes <= self.bound {
             return;
@@ -247,5 +287,28 @@ mod tests {
         assert!(cache.is_forgotten(&device(0)));
         cache.are_saved(step);
         assert!(!cache.is_forgotten(&device(0)));
+    }
+
+    #[test]
+    fn a_step_has_each_document_once_in_the_order_of_keys() {
+        let mut cache = Cache::new(1 << 20);
+        let name: ShadowName = "fw".parse().unwrap();
+        for number in [3, 1, 2] {
+            cache.insert(device(number), Slot::of(vec![(None, document(1))]));
+        }
+        cache.set(&device(3), None, document(2));
+        cache.set(&device(1), Some(&name), document(1));
+        cache.set(&device(3), None, document(3));
+        // Gone and made again, with a change before and after.
+        cache.forget(&device(1));
+        cache.insert(device(1), Slot::default());
+        cache.set(&device(1), None, document(7));
+        let (_, changed, forgotten) = cache.capture();
+        assert_eq!(changed, [(device(1), None, document(7)), (device(3), None, document(3))]);
+        assert_eq!(forgotten, [device(1)]);
+        // Of a device that changes again, only what changed.
+        cache.set(&device(1), Some(&name), document(1));
+        let (_, changed, _) = cache.capture();
+        assert_eq!(changed, [(device(1), Some(name), document(1))]);
     }
 }

@@ -1,6 +1,6 @@
 //! Telling of changes, for those who read of them.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use weir_core::{
     Envelope, Offset, Qos, SubscriptionFilter,
@@ -19,14 +19,15 @@ use crate::{
 pub(super) struct Told {
     /// Subscriptions that can match changes: few are allowed to.
     subscriptions: BTreeSet<(SessionKey, SubscriptionFilter)>,
-    /// Requests whose changes the log tells of already. Empty once what it held at the start is applied.
-    before: HashSet<Offset>,
+    /// The last request whose change the log told of at the start. They are told in order: what was not told before it was
+    /// not, because nobody read.
+    up_to: Option<Offset>,
 }
 
 impl Told {
     pub(super) fn new(subscriptions: Vec<(SessionKey, SubscriptionFilter)>) -> Self {
         let subscriptions = subscriptions.into_iter().filter(|(_, filter)| may_match_changes(filter.filter()));
-        Self { subscriptions: subscriptions.collect(), before: HashSet::new() }
+        Self { subscriptions: subscriptions.collect(), up_to: None }
     }
 }
 
@@ -46,7 +47,7 @@ impl Shadows {
         let told = changed_topic(&topic.device, name);
         let is_read = self.readers.read(&told)
             || self.told.subscriptions.iter().any(|(_, filter)| filter.filter().matches(&told));
-        if !is_read || self.told.before.contains(&offset) {
+        if !is_read || self.told.up_to.is_some_and(|told| offset <= told) {
             return;
         }
         let at = after.changed_at();
@@ -68,15 +69,11 @@ impl Shadows {
             for row in 0..records.len() {
                 let topic = records.topic.value(row);
                 if records.is_message(row) && topic.starts_with('$') && records.publisher.value(row) == HUB {
-                    self.told.before.extend(change_of(topic, records.payload.value(row)));
+                    self.told.up_to = self.told.up_to.max(change_of(topic, records.payload.value(row)));
                 }
             }
             at = frame.next;
         }
-    }
-
-    pub(super) fn forget_recalled(&mut self) {
-        self.told.before = HashSet::new();
     }
 
     /// Keeps account of subscriptions to changes, by a control record.

@@ -20,17 +20,18 @@ mod state;
 
 use std::{sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, MissedTickBehavior},
 };
 use weir_core::{Offset, shadow::DocumentLimits};
-use weir_log::{Log, ReadError, Reader};
+use weir_log::{Frame, Log, ReadError, Reader};
 use weir_store::{Store, StoreError};
 
 pub use self::api::{Shadow, ShadowError, ShadowUpdate};
 pub(crate) use self::readers::{ChangeReaders, Reading};
-pub(crate) use self::state::{ShadowHandle, ShadowState};
+pub(crate) use self::state::{Outcome, ShadowHandle, ShadowState, Wait};
 use self::{
     cache::Cache,
     changes::Told,
@@ -48,9 +49,11 @@ use crate::{
 /// Questions that may wait.
 const REQUESTS: usize = 1_024;
 /// How often documents that changed are stored.
-const SAVE: Duration = Duration::from_millis(100);
+const SAVE: Duration = Duration::from_millis(250);
 /// How often the position is stored where nothing changed.
 const NOTE: Duration = Duration::from_secs(5);
+/// Rows that are applied together, where so many wait: what they need of the store is read once.
+const TOGETHER: usize = 4_096;
 /// How long to wait before a failed read of the store is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -144,7 +147,6 @@ impl Shadows {
                 break;
             }
         }
-        self.forget_recalled();
         tracing::debug!(%from, %end, "shadows are as they were");
     }
 
@@ -167,24 +169,37 @@ impl Shadows {
                     self.metrics.shadow_lag(self.lag());
                     self.save();
                 }
-                frame = self.reader.next_durable(), if has_room => match frame {
-                    Ok(frame) => self.apply(&frame).await,
-                    Err(error) => if !self.go_on_after(&error) { break },
-                },
+                frame = self.reader.next_durable(), if has_room => if !self.take(frame).await { break },
             }
         }
         self.finish().await;
     }
 
-    /// Reads and applies one frame. Says whether there may be more.
+    /// Reads and applies a frame or some. Says whether there may be more.
     async fn read_frame(&mut self) -> bool {
-        match self.reader.next_durable().await {
-            Ok(frame) => {
-                self.apply(&frame).await;
-                true
+        let frame = self.reader.next_durable().await;
+        self.take(frame).await
+    }
+
+    /// Applies a frame, and others that are there already. Says whether there may be more.
+    async fn take(&mut self, frame: Result<Arc<Frame>, ReadError>) -> bool {
+        let (mut frames, mut rows, mut next) = (Vec::new(), 0, Some(frame));
+        let broken = loop {
+            match next {
+                Some(Ok(frame)) => {
+                    rows += frame.records.len();
+                    frames.push(frame);
+                }
+                Some(Err(error)) => break Some(error),
+                None => break None,
             }
-            Err(error) => self.go_on_after(&error),
-        }
+            if rows >= TOGETHER {
+                break None;
+            }
+            next = self.reader.next_durable().now_or_never();
+        };
+        self.apply(&frames).await;
+        broken.is_none_or(|error| self.go_on_after(&error))
     }
 
     fn go_on_after(&mut self, error: &ReadError) -> bool {

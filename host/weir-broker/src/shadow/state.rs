@@ -9,13 +9,21 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
 use weir_core::{
     DeviceId, Offset, ShadowName,
     shadow::{Document, Refusal},
 };
 
+use weir_log::Log;
+
 use super::ChangeReaders;
+
+/// Records that may be accepted ahead of their application: some two seconds' worth.
+const BEHIND: u64 = 100_000;
 
 /// What became of a request.
 #[derive(Debug, Clone)]
@@ -41,6 +49,8 @@ pub(crate) enum Request {
 pub(crate) struct ShadowState {
     /// What the store has is of this position.
     saved: AtomicU64,
+    /// One past the last record applied.
+    applied: AtomicU64,
     /// Those who wait for a request of theirs to be applied, by the correlation that it carries. Guarded for one lookup.
     waiting: Mutex<HashMap<u64, oneshot::Sender<Outcome>>>,
     /// How many they are, so that nobody looks where nobody waits.
@@ -53,7 +63,7 @@ pub(crate) struct ShadowState {
 pub(crate) struct Wait {
     state: Arc<ShadowState>,
     correlation: u64,
-    pub(crate) outcome: oneshot::Receiver<Outcome>,
+    outcome: oneshot::Receiver<Outcome>,
 }
 
 impl ShadowState {
@@ -61,6 +71,7 @@ impl ShadowState {
     pub(crate) fn new(position: Offset, epoch: u32) -> Self {
         Self {
             saved: AtomicU64::new(position.0),
+            applied: AtomicU64::new(position.0),
             waiting: Mutex::default(),
             count: AtomicUsize::new(0),
             next: AtomicU64::new(u64::from(epoch) << 40),
@@ -74,6 +85,19 @@ impl ShadowState {
 
     pub(super) fn set_saved(&self, position: Offset) {
         self.saved.store(position.0, Ordering::Release);
+    }
+
+    pub(super) fn set_applied(&self, position: Offset) {
+        self.applied.store(position.0, Ordering::Release);
+    }
+
+    /// Whether so much is to be applied before what is appended now that devices should send more slowly.
+    pub(crate) fn is_behind(&self, log: &Log) -> bool {
+        let appended = log.appended();
+        // Between two openings of the log offsets leap, and there is nothing.
+        let begun = Offset::new(appended.epoch(), 0);
+        let applied = Offset(self.applied.load(Ordering::Acquire)).max(begun);
+        appended.0.saturating_sub(applied.0) > BEHIND
     }
 
     /// Waits for the request that carries the wait's correlation. Must be called before that is appended.
@@ -98,6 +122,16 @@ impl ShadowState {
 impl Wait {
     pub(crate) fn correlation(&self) -> [u8; 8] {
         self.correlation.to_be_bytes()
+    }
+
+    /// `None`: the hub is going down.
+    pub(crate) async fn applied(mut self) -> Option<Outcome> {
+        (&mut self.outcome).await.ok()
+    }
+
+    /// `None`: not by then, or the hub is going down.
+    pub(super) async fn outcome_within(self, deadline: Instant) -> Option<Outcome> {
+        timeout_at(deadline, self.applied()).await.ok()?
     }
 }
 

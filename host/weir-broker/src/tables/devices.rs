@@ -13,7 +13,7 @@ use weir_core::{
 };
 use weir_store::DeviceFields;
 
-use super::BATCH_ROWS;
+use super::{BATCH_ROWS, Batch, Batches};
 use crate::{Broker, session::SessionKey};
 
 pub(super) struct Devices {
@@ -22,7 +22,7 @@ pub(super) struct Devices {
 }
 
 /// One batch while it grows.
-struct Batch {
+struct DeviceRows {
     rows: usize,
     product: StringBuilder,
     device: StringBuilder,
@@ -38,7 +38,7 @@ impl Devices {
         Self { schema: TableSchema::devices(), broker }
     }
 
-    fn push(&self, batch: &mut Batch, row: DeviceFields<'_>) {
+    fn push(&self, batch: &mut DeviceRows, row: DeviceFields<'_>) {
         let id = row.product.parse().ok().zip(row.device.parse().ok());
         let id = id.map(|(product, device)| DeviceId { product, device });
         let is_through = id.as_ref().is_some_and(|id| self.broker.sub_devices().through(id).is_some());
@@ -66,41 +66,22 @@ impl Table for Devices {
     }
 
     fn scan(&self, scan: &TableScan, rows: Arc<dyn TakeRows>) -> Result<(), TableError> {
-        let failed = |reason: String| TableError { table: self.schema.name.clone(), reason };
-        let (mut batch, mut broken) = (Batch::new(), None);
         let over = Arc::clone(&rows);
+        let mut batches = Batches::new(scan, rows);
         let read = self.broker.store().scan_devices(
             &scan.conditions,
             move || over.is_over(),
             |row| {
-                self.push(&mut batch, row);
-                if batch.rows < BATCH_ROWS {
-                    return true;
-                }
-                match std::mem::replace(&mut batch, Batch::new()).finish(&scan.columns) {
-                    Ok(batch) => rows.take(batch),
-                    Err(error) => {
-                        broken = Some(error);
-                        false
-                    }
-                }
+                self.push(&mut batches.batch, row);
+                batches.go_on()
             },
         );
-        read.map_err(|error| failed(error.to_string()))?;
-        match broken {
-            Some(error) => Err(failed(error.to_string())),
-            None if batch.rows == 0 => Ok(()),
-            None => {
-                // Whether more is wanted does not matter: there is no more.
-                rows.take(batch.finish(&scan.columns).map_err(|error| failed(error.to_string()))?);
-                Ok(())
-            }
-        }
+        batches.end(read, &self.schema.name)
     }
 }
 
-impl Batch {
-    fn new() -> Self {
+impl Default for DeviceRows {
+    fn default() -> Self {
         let time = || TimestampMillisecondBuilder::new().with_timezone("UTC");
         Self {
             rows: 0,
@@ -113,8 +94,17 @@ impl Batch {
             created_at: time(),
         }
     }
+}
 
-    /// The wanted columns, in the order of the table's schema to begin with.
+impl Batch for DeviceRows {
+    fn is_full(&self) -> bool {
+        self.rows >= BATCH_ROWS
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
     fn finish(mut self, wanted: &[usize]) -> Result<RecordBatch, ArrowError> {
         let columns: [(&str, ArrayRef); 7] = [
             ("product", Arc::new(self.product.finish())),

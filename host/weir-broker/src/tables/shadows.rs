@@ -13,7 +13,7 @@ use weir_core::{
 };
 use weir_store::{ShadowFields, ShadowTexts};
 
-use super::{BATCH_BYTES, BATCH_ROWS};
+use super::{BATCH_BYTES, BATCH_ROWS, Batch, Batches};
 use crate::Broker;
 
 pub(super) struct Shadows {
@@ -22,7 +22,7 @@ pub(super) struct Shadows {
 }
 
 /// One batch while it grows.
-struct Batch {
+struct ShadowRows {
     rows: usize,
     bytes: usize,
     product: StringBuilder,
@@ -61,7 +61,6 @@ impl Table for Shadows {
     }
 
     fn scan(&self, scan: &TableScan, rows: Arc<dyn TakeRows>) -> Result<(), TableError> {
-        let failed = |reason: String| TableError { table: self.schema.name.clone(), reason };
         // What is left to do is not stored.
         let delta = self.wants(scan, "delta");
         let texts = ShadowTexts {
@@ -69,41 +68,23 @@ impl Table for Shadows {
             desired: delta || self.wants(scan, "desired"),
             metadata: self.wants(scan, "metadata"),
         };
-        let (mut batch, mut broken) = (Batch::new(), None);
         let over = Arc::clone(&rows);
+        let mut batches = Batches::<ShadowRows>::new(scan, rows);
         let read = self.broker.store().scan_shadows(
             &scan.conditions,
             texts,
             move || over.is_over(),
             |row| {
-                batch.push(row, delta);
-                if batch.rows < BATCH_ROWS && batch.bytes < BATCH_BYTES {
-                    return true;
-                }
-                match std::mem::replace(&mut batch, Batch::new()).finish(&scan.columns) {
-                    Ok(batch) => rows.take(batch),
-                    Err(error) => {
-                        broken = Some(error);
-                        false
-                    }
-                }
+                batches.batch.push(row, delta);
+                batches.go_on()
             },
         );
-        read.map_err(|error| failed(error.to_string()))?;
-        match broken {
-            Some(error) => Err(failed(error.to_string())),
-            None if batch.rows == 0 => Ok(()),
-            None => {
-                // Whether more is wanted does not matter: there is no more.
-                rows.take(batch.finish(&scan.columns).map_err(|error| failed(error.to_string()))?);
-                Ok(())
-            }
-        }
+        batches.end(read, &self.schema.name)
     }
 }
 
-impl Batch {
-    fn new() -> Self {
+impl Default for ShadowRows {
+    fn default() -> Self {
         Self {
             rows: 0,
             bytes: 0,
@@ -118,7 +99,9 @@ impl Batch {
             updated_at: TimestampMillisecondBuilder::new().with_timezone("UTC"),
         }
     }
+}
 
+impl ShadowRows {
     fn push(&mut self, row: ShadowFields<'_>, delta: bool) {
         self.rows += 1;
         self.bytes += [row.reported, row.desired, row.metadata].into_iter().flatten().map(str::len).sum::<usize>();
@@ -132,8 +115,17 @@ impl Batch {
         self.metadata.append_option(row.metadata);
         self.updated_at.append_value(row.changed_at);
     }
+}
 
-    /// The wanted columns, in the order of the table's schema to begin with.
+impl Batch for ShadowRows {
+    fn is_full(&self) -> bool {
+        self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
     fn finish(mut self, wanted: &[usize]) -> Result<RecordBatch, ArrowError> {
         let columns: [(&str, ArrayRef); 9] = [
             ("product", Arc::new(self.product.finish())),

@@ -13,8 +13,8 @@ use weir_core::{
     Envelope, Grants, Principal, Protocol, Qos, RuleName, Subscription, Timestamp,
     schema::Records,
     seams::{
-        BoxFuture, Catalog, Delivery, Evaluator, Failures, Language, Outcome, PeerIdentity, Rows, RuleEvaluation,
-        SettingError, SettingSpec, SettingValue, Settings, SqlError, Target, TargetContext, TargetKind,
+        BoxFuture, Catalog, Delivery, Evaluator, Failures, Language, Outcome, PeerIdentity, Probe, Rows,
+        RuleEvaluation, SettingError, SettingSpec, SettingValue, Settings, SqlError, Target, TargetContext, TargetKind,
     },
     statement::{ActionDefinition, RuleDefinition, Setting, StartFrom, Statement},
 };
@@ -40,6 +40,10 @@ impl Language for Lines {
 
     fn evaluator(&self) -> Arc<dyn Evaluator> {
         Arc::new(Lines::default())
+    }
+
+    fn probe(&self, _: &RuleDefinition, _: &Catalog) -> Result<Arc<dyn Probe>, SqlError> {
+        unimplemented!("no test traces these rules")
     }
 }
 
@@ -190,6 +194,11 @@ impl Target for TestTarget {
             state.taken.extend(delivered);
             outcomes
         })
+    }
+
+    /// One that is named like a topic says that it publishes there.
+    fn publishes_to(&self) -> Option<String> {
+        self.name.contains('/').then(|| self.name.clone())
     }
 }
 

@@ -14,7 +14,7 @@ use weir_core::{
 use weir_log::storage::{Storage, faulty::Faulty};
 use weir_store::DeadLetterKind;
 
-use super::hub::{Hub, Targets, administrator, eventually};
+use super::hub::{Hub, Targets, administrator, application, eventually};
 
 struct Place {
     faulty: Faulty,
@@ -257,4 +257,18 @@ async fn a_changed_rule_goes_on_and_a_dropped_one_ends() {
     hub.publish("dev", "c").await;
     hub.running.drain(Duration::from_secs(5)).await;
     assert!(!place.targets.taken("two").contains(&"c".to_owned()));
+}
+
+/// Where that is known before any row; otherwise each row is asked for when it goes.
+#[tokio::test(start_paused = true)]
+async fn a_rule_is_saved_if_its_owner_may_publish_where_it_does() {
+    let place = place();
+    let hub = place.hub().await;
+    let owner = application("A1B2C3D4E5/+/event");
+    let apply = async |script: &str| hub.running.broker.rules().apply(script, &owner).await;
+    let denied = apply("r A1B2C3D4E5/+/event one,A1B2C3D4E5/a/control").await.unwrap_err();
+    assert_eq!(denied.to_string(), "key:app may not publish to \"A1B2C3D4E5/a/control\"");
+    apply("r A1B2C3D4E5/+/event one,two").await.unwrap();
+    hub.apply("s A1B2C3D4E5/+/event one,A1B2C3D4E5/a/control").await;
+    hub.running.drain(Duration::from_secs(5)).await;
 }

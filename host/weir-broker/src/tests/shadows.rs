@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
-use weir_core::{DeviceId, Envelope, ErrorKind, Offset, Principal, Protocol, Qos, ShadowName, error::Classify};
+use weir_core::{
+    DeviceId, Envelope, ErrorKind, Grants, Offset, Principal, Protocol, Qos, ShadowName,
+    error::Classify,
+    seams::{Outcome, Publisher, Republish},
+};
 use weir_log::{
     Record,
     storage::{Storage, faulty::Faulty},
@@ -14,7 +18,7 @@ use super::{
     hub::{Hub, Targets, administrator, application, device, eventually},
     sessions::{deliver, hub, payloads, publish, subscribe},
 };
-use crate::{End, Session, Shadow, ShadowError, ShadowUpdate, admin};
+use crate::{End, Session, Shadow, ShadowError, ShadowUpdate, admin, rules::LogPublisher};
 
 const ASK: &str = "$shadow/operation/A1B2C3D4E5/a";
 const RESULT: &str = "$shadow/operation/result/A1B2C3D4E5/a";
@@ -225,6 +229,41 @@ async fn what_a_rule_asks_for_keeps_its_hops() {
     hub.running.drain(Duration::from_secs(5)).await;
 }
 
+/// A rule's action is told what became of each request, and may ask what its owner may.
+#[tokio::test]
+async fn an_action_knows_what_became_of_its_rows() {
+    let hub = hub().await;
+    let broker = &hub.running.broker;
+    let publisher = LogPublisher { ingress: broker.ingress().clone(), shadows: Arc::clone(&broker.shadows().state) };
+    let request = |device: &str, payload: &'static str| Republish {
+        topic: format!("$shadow/operation/A1B2C3D4E5/{device}"),
+        payload: payload.into(),
+        qos: 1,
+        hop: 1,
+        rule: "r".parse().unwrap(),
+    };
+    let done = r#"{"type":"update","state":{"desired":{"a":1}}}"#;
+    let late = r#"{"type":"update","state":{"desired":{"a":2}},"version":7}"#;
+    let asked = vec![request("a", done), request("a", late), request("gone", done), request("b", done)];
+    let rejected = |reason: &str, retry| Outcome::Rejected { reason: reason.to_owned(), retry };
+    let outcomes = publisher.ask_shadows(&administrator(), asked.clone()).await;
+    let conflict = "the request is for version 7, and the shadow is at version 1";
+    let expected =
+        [Outcome::Delivered, rejected(conflict, false), rejected("there is no such device", true), Outcome::Delivered];
+    assert_eq!(outcomes, expected);
+    assert_eq!(shadow(&hub).await.document.version(), 1);
+
+    let mut owner = application("x");
+    if let Principal::Application { grants, .. } = &mut owner {
+        let publish = vec![ASK.parse().unwrap()];
+        *grants = Arc::new(Grants { publish, subscribe: Vec::new() });
+    }
+    let outcomes = publisher.ask_shadows(&owner, asked).await;
+    let denied = "key:app may not publish to \"$shadow/operation/A1B2C3D4E5/b\"";
+    assert_eq!((&outcomes[0], &outcomes[3]), (&Outcome::Delivered, &rejected(denied, false)));
+    hub.running.drain(Duration::from_secs(5)).await;
+}
+
 // === over a crash ===
 
 struct Told {
@@ -329,6 +368,24 @@ async fn no_acknowledged_update_is_lost_and_versions_go_up() {
     for m in (0..40).chain(100..140).chain(200..240) {
         assert!(deltas.contains(&m), "{m} was not told");
     }
+    hub.running.drain(Duration::from_secs(5)).await;
+}
+
+/// Also where its end and its new beginning are applied again together.
+#[tokio::test]
+async fn a_device_that_was_made_again_keeps_its_new_shadow() {
+    let folder = Arc::new(TempDir::new().unwrap());
+    let faulty = Faulty::new();
+    let hub = start(&faulty, &folder).await;
+    for n in 1..=3 {
+        update(&hub, json!({"reported": {"n": n}})).await.unwrap();
+        admin::devices::delete(&hub.running.broker, &id("a")).await.unwrap();
+        admin::devices::create(&hub.running.broker, &id("a")).await.unwrap();
+    }
+    update(&hub, json!({"reported": {"n": 4}})).await.unwrap();
+    let hub = start(&hub.crash(&faulty).await, &folder).await;
+    let document = shadow(&hub).await.document;
+    assert_eq!((document.version(), &document.reported()["n"]), (1, &json!(4)));
     hub.running.drain(Duration::from_secs(5)).await;
 }
 

@@ -22,7 +22,7 @@ pub use change::{Change, change_message, change_of, changed_topic, may_match_cha
 pub use document::{Applied, Document, Encoded, stored_delta};
 pub use refusal::Refusal;
 pub use reply::{deletion, delta_push, document_value, get_reply, refusal_reply, update_reply};
-pub use request::{Operation, Patch, Request, Update};
+pub use request::{Operation, Patch, Request, Update, update_request};
 pub use topics::{ShadowTopic, result_topic};
 
 /// Levels that an object in `reported` or `desired` may have (vendor protocol §1).

@@ -1,5 +1,6 @@
 //! What is asked of a shadow.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{MAX_DEPTH, Refusal, merge};
@@ -75,6 +76,21 @@ impl Request {
         };
         Self { kind, token, operation }
     }
+}
+
+/// The request for an update, as a device would send it. `state` has `reported` and `desired`.
+pub fn update_request(state: &Map<String, Value>, version: u64, overwrite: bool) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Message<'a> {
+        r#type: &'static str,
+        state: &'a Map<String, Value>,
+        version: u64,
+        overwrite_update: bool,
+    }
+    let message = Message { r#type: "update", state, version, overwrite_update: overwrite };
+    // Nothing in it can fail to be written to memory.
+    serde_json::to_string(&message).unwrap_or_default()
 }
 
 fn update(request: &mut Map<String, Value>) -> Result<Update, Refusal> {

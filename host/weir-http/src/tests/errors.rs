@@ -88,6 +88,7 @@ async fn a_wrong_request_is_told_what_is_wrong() {
         ("POST", "/v1/deadletters/replay", "{}", (400, "invalid", "give either ids or rule")),
         ("POST", "/v1/deadletters/replay", r#"{"ids":[]}"#, (400, "invalid", "1 to 1000")),
         ("POST", "/v1/query", r#"{"sql":"bad"}"#, (400, "invalid", "expected rows\n  1 | bad\n    | ^")),
+        ("GET", "/v1/trace?filter=%23&rule=cold", "", (404, "not_found", "there is no rule cold")),
         ("GET", "/v1/tail", "", (400, "invalid", "missing field `filter`")),
         ("GET", "/v1/tail?filter=a%23", "", (400, "invalid", "'#' must be the last")),
         ("POST", "/v1/publish", r#"{"topic":"a/+"}"#, (400, "invalid", "must not contain '+' or '#'")),

@@ -135,6 +135,7 @@ const CASES: &[Case] = &[
     managed("GET", BROADCAST, "", 200),
     managed("DELETE", BROADCAST, "", 200),
     managed("GET", "/v1/tail", "", 200),
+    managed("GET", "/v1/trace", "", 200),
     managed("POST", "/v1/publish", r#"{"topic":"A1B2C3D4E5/dev_01/event","payload":"x"}"#, 200),
     managed("GET", "/v1/status", "", 200),
 ];
@@ -164,9 +165,9 @@ fn filled(path: &str) -> String {
         .replace("{index}", "fw")
         .replace("{plugin}", "echo")
         .replace("{id}", "1")
-        .replace("{certificate}", &"70".repeat(32))
+        .replace("{certificate}", &"71".repeat(32))
         .replace("{fingerprint}", &"70".repeat(32));
-    if path == "/v1/tail" { format!("{url}?filter=%23") } else { url }
+    if matches!(path, "/v1/tail" | "/v1/trace") { format!("{url}?filter=%23") } else { url }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use weir_core::{
     plugin::{PluginError, PluginSummary, PluginWorld, Plugins},
     schema::Records,
     seams::{
-        BoxFuture, Catalog, Delivery, Evaluator, Language, Outcome, QueryEngine, QueryError, RuleEvaluation,
+        BoxFuture, Catalog, Delivery, Evaluator, Language, Outcome, Probe, QueryEngine, QueryError, RuleEvaluation,
         SettingError, SettingSpec, SettingValue, Settings, SqlError, Target, TargetContext, TargetKind,
     },
     statement::{ActionDefinition, RuleDefinition, Setting, SinkDefinition, StartFrom, Statement},
@@ -90,6 +90,10 @@ impl Language for Words {
 
     fn evaluator(&self) -> Arc<dyn Evaluator> {
         Arc::new(Nothing)
+    }
+
+    fn probe(&self, _: &RuleDefinition, _: &Catalog) -> Result<Arc<dyn Probe>, SqlError> {
+        unimplemented!("no test traces these rules")
     }
 }
 

@@ -25,6 +25,7 @@ mod status;
 mod tail;
 mod tokens;
 mod topics;
+mod trace;
 
 use serde::{Deserialize, Serialize};
 use weir_core::Qos;
@@ -54,6 +55,7 @@ pub(crate) fn routes() -> Vec<Route> {
         call::routes(),
         broadcasts::routes(),
         tail::routes(),
+        trace::routes(),
         publish::routes(),
         status::routes(),
     ]

@@ -31,7 +31,7 @@ use crate::{
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Milliseconds after which the reader's key is looked up again before more is sent.
-const CHECK_MS: i64 = 5_000;
+pub(super) const CHECK_MS: i64 = 5_000;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![Route::get(Access::Application, "/v1/tail", follow)]
@@ -131,8 +131,9 @@ fn too_slow(seconds: u64) -> ApiError {
     ApiError::new(ErrorKind::Throttled, message)
 }
 
+/// A message, as readers see it.
 #[derive(Serialize)]
-struct Line<'a> {
+pub(super) struct Line<'a> {
     offset: u64,
     time: i64,
     topic: &'a str,
@@ -150,9 +151,15 @@ struct Line<'a> {
 }
 
 fn write_line(lines: &mut Vec<u8>, records: &Records, row: usize) {
+    // Writing texts and numbers to memory cannot fail.
+    let _written = serde_json::to_writer(&mut *lines, &line(records, row));
+    lines.push(b'\n');
+}
+
+pub(super) fn line(records: &Records, row: usize) -> Line<'_> {
     let bytes = records.payload.value(row);
     let payload = std::str::from_utf8(bytes).ok();
-    let line = Line {
+    Line {
         offset: records.offset.value(row),
         time: records.accepted_at.value(row),
         topic: records.topic.value(row),
@@ -164,10 +171,7 @@ fn write_line(lines: &mut Vec<u8>, records: &Records, row: usize) {
         retain: records.retain.value(row),
         payload,
         payload_base64: payload.is_none().then(|| STANDARD.encode(bytes)),
-    };
-    // Writing texts and numbers to memory cannot fail.
-    let _written = serde_json::to_writer(&mut *lines, &line);
-    lines.push(b'\n');
+    }
 }
 
 fn optional(column: &StringArray, row: usize) -> Option<&str> {

@@ -4,10 +4,14 @@
 //! over past messages). Names with a `$` cannot be written in SQL.
 
 mod arithmetic;
+mod bytes;
 mod digest;
 mod first;
+mod geo;
 mod guard;
+mod json;
 mod list;
+mod random;
 mod text;
 mod topic;
 
@@ -26,11 +30,13 @@ use datafusion_expr::{AggregateUDF, ColumnarValue, Expr, ScalarFunctionArgs, Sca
 pub(crate) use self::{
     arithmetic::Operation,
     digest::Algorithm,
+    json::Question,
     list::{Element, list_type},
+    random::Draw,
 };
 
 /// Functions that the planner knows by itself, as they are written.
-pub(crate) const OWN: [&str; 24] = [
+pub(crate) const OWN: [&str; 31] = [
     "productId",
     "deviceName",
     "topic",
@@ -55,6 +61,13 @@ pub(crate) const OWN: [&str; 24] = [
     "nullif",
     "greatest",
     "least",
+    "requestId",
+    "bin_to_dec",
+    "random",
+    "rand",
+    "randint",
+    "newuuid",
+    "uuid",
 ];
 
 /// Functions of DataFusion's inner workings, or whose result is not of one row.
@@ -83,6 +96,7 @@ const HIDDEN: [&str; 19] = [
 static SCALARS: LazyLock<BTreeMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
     let mut functions = datafusion_functions::all_default_functions();
     functions.extend(datafusion_functions_nested::all_default_nested_functions());
+    functions.push(Arc::new(ScalarUDF::new_from_impl(geo::GeoDistance::new())));
     let mut names = BTreeMap::new();
     for function in functions {
         if function.signature().volatility != Volatility::Immutable || HIDDEN.contains(&function.name()) {
@@ -124,7 +138,7 @@ pub(crate) fn query_time(data_type: DataType) -> Expr {
 
 /// Every name that can be called, to find the one that was meant.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    OWN.into_iter().chain(SCALARS.keys().map(String::as_str))
+    OWN.into_iter().chain(Question::names()).chain(SCALARS.keys().map(String::as_str))
 }
 
 pub(crate) fn aggregate_names() -> impl Iterator<Item = &'static str> {
@@ -192,6 +206,21 @@ pub(crate) fn first(values: Vec<Expr>) -> Expr {
 /// The digest of a text in lower-case hexadecimal.
 pub(crate) fn digest(text: Expr, algorithm: Algorithm) -> Expr {
     ScalarUDF::new_from_impl(digest::Digest::new(algorithm)).call(vec![text])
+}
+
+/// The payload's bytes as a number.
+pub(crate) fn bin_to_dec(payload: Expr) -> Expr {
+    ScalarUDF::new_from_impl(bytes::BinToDec::new()).call(vec![payload])
+}
+
+/// What is drawn for a message: `arguments` are its offset, the number of the call, and the bounds if it has such.
+pub(crate) fn draw(draw: Draw, arguments: Vec<Expr>) -> Expr {
+    ScalarUDF::new_from_impl(random::Random::new(draw)).call(arguments)
+}
+
+/// What is found in a JSON text behind keys and indices.
+pub(crate) fn ask_json(question: Question, arguments: Vec<Expr>) -> Expr {
+    ScalarUDF::new_from_impl(json::Json::new(question)).call(arguments)
 }
 
 /// JSON text as a list.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use weir_core::{
-    seams::{Evaluator, Language, SqlError},
-    statement::Statement,
+    seams::{Catalog, Evaluator, Language, Probe, SqlError},
+    statement::{RuleDefinition, Statement},
 };
 
 /// The rule language.
@@ -18,5 +18,9 @@ impl Language for SqlLanguage {
 
     fn evaluator(&self) -> Arc<dyn Evaluator> {
         Arc::new(crate::evaluate::RuleSet::empty())
+    }
+
+    fn probe(&self, rule: &RuleDefinition, catalog: &Catalog) -> Result<Arc<dyn Probe>, SqlError> {
+        crate::plan::probe(rule, catalog)
     }
 }

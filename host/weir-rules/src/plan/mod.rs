@@ -11,6 +11,7 @@ mod inputs;
 mod operand;
 mod output;
 mod physical;
+mod probe;
 mod query;
 mod relation;
 mod template;
@@ -28,10 +29,11 @@ use self::{
     physical::{Compiler, text_of},
     relation::Relation,
     template::{Template, TemplatePiece, templates},
-    typing::Typing,
+    typing::{Draws, Typing},
 };
 pub use self::{
     inputs::{data_type, kind_type},
+    probe::probe,
     query::{Query, QueryColumn, QueryRead, QuerySource, plan_query},
 };
 use crate::{
@@ -61,6 +63,7 @@ fn plan_here(rule: &RuleDefinition, catalog: &Catalog) -> Result<Program, SqlErr
         return Err(source.error(selection.sources.first.place, "a rule reads messages"));
     };
     let mut typing = Typing::new(&source, &relations, Aggregates::Rule);
+    typing.draws = Draws::of(&parsed.query);
 
     let predicate = match selection.predicate {
         Some(predicate) => Some(typing.condition(predicate, "WHERE")?),

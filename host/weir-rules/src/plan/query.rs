@@ -22,7 +22,7 @@ use super::{
     inputs::{Inputs, TableSlot},
     output, physical, plain,
     relation::Relation,
-    typing::Typing,
+    typing::{Draws, Typing},
 };
 use crate::{
     error::Source,
@@ -83,6 +83,7 @@ fn plan_here(sql: &str, catalog: &Catalog) -> Result<Query, SqlError> {
         relations.push(relation);
     }
     let mut typing = Typing::new(&source, &relations, Aggregates::Refused("ON"));
+    typing.draws = Draws::of(&query);
     let joins = selection.sources.joined.iter().map(|joined| Ok((joined.kind, typing.condition(joined.on, "ON")?)));
     let joins = joins.collect::<Result<Vec<_>, SqlError>>()?;
     typing.aggregates = Aggregates::Refused("WHERE");

@@ -107,7 +107,7 @@ fn arguments_take_the_type_of_the_signature() {
     check("substr(name, start)", "name:t start:i");
     check("substring(name FROM 2 FOR n)", "name:t n:i");
     check("split_part(path, '/', 2)", "path:t");
-    check("concat(a, '-', b)", "a:t b:t");
+    check("concat(a, '-', b)", "a:j b:j");
     check("replace(a, b, c)", "a:t b:t c:t");
     check("char_length(a)", "a:t");
     check("to_timestamp_millis(ts)", "ts:i");

@@ -8,10 +8,12 @@ mod call;
 mod cast;
 mod compare;
 mod condition;
+mod draws;
 mod literal;
 mod name;
 mod operator;
 mod own;
+mod payload;
 mod signature;
 mod syntax;
 mod unify;
@@ -22,6 +24,7 @@ use datafusion_expr::{Case, Expr, try_cast};
 use sqlparser::ast::{self, Spanned};
 use weir_core::seams::SqlError;
 
+pub(crate) use self::draws::Draws;
 use super::{
     aggregate::Aggregates,
     declared::{Declared, column_type},
@@ -57,6 +60,7 @@ pub(crate) struct Typing<'a> {
     pub(crate) aggregates: Aggregates,
     /// The payload could not be read: only `msg.*` can be used.
     pub(crate) envelope_only: bool,
+    pub(crate) draws: Draws,
     depth: usize,
 }
 
@@ -71,7 +75,17 @@ impl<'a> Typing<'a> {
                 Relation::Table { .. } => tables.push(Inputs::of(qualifier)),
             }
         }
-        Self { source, relations, inputs, tables, outputs: Vec::new(), aggregates, envelope_only: false, depth: 0 }
+        Self {
+            source,
+            relations,
+            inputs,
+            tables,
+            outputs: Vec::new(),
+            aggregates,
+            envelope_only: false,
+            draws: Draws::default(),
+            depth: 0,
+        }
     }
 
     /// Reads something of another text, which shares everything else.
@@ -87,12 +101,14 @@ impl<'a> Typing<'a> {
             outputs: self.outputs.clone(),
             aggregates: std::mem::replace(&mut self.aggregates, Aggregates::Rule),
             envelope_only: self.envelope_only,
+            draws: std::mem::take(&mut self.draws),
             depth: self.depth,
         };
         let value = read(&mut other);
         self.inputs = other.inputs;
         self.tables = other.tables;
         self.aggregates = other.aggregates;
+        self.draws = other.draws;
         value
     }
 

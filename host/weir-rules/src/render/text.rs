@@ -50,9 +50,7 @@ impl TextForm {
             // A value is one level or part of one; it must not make others.
             SettingValue::Topic if value.is_empty() || value.contains(['/', '+', '#', '\0']) => return false,
             SettingValue::Url => push_percent_encoded(value, text),
-            SettingValue::Topic | SettingValue::Plain | SettingValue::Secret | SettingValue::Any => {
-                text.push_str(value)
-            }
+            _ => text.push_str(value),
         }
         true
     }

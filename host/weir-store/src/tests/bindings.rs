@@ -5,7 +5,7 @@ use weir_core::{Classify, ErrorKind, ProductType};
 use super::*;
 use crate::{BindLimits, Bound, NewBinding, StoreError, UsedSignature};
 
-const LIMITS: BindLimits = BindLimits { devices: 3, signatures_from: 1_000 };
+const LIMITS: BindLimits = BindLimits { devices: 3, products: 10, signatures_from: 1_000 };
 
 fn gateway(name: &str) -> DeviceId {
     format!("GATEWAY001/{name}").parse().unwrap()

@@ -80,6 +80,18 @@ async fn a_product_has_so_many_authorities() {
 }
 
 #[tokio::test]
+async fn revoking_an_authority_is_refused_because_it_would_change_nothing() {
+    let (_folder, store) = fresh();
+    with_product(&store).await;
+    store.create_authority(authority(1, 9)).await.unwrap();
+    let error = store.revoke_certificate(CertificateName::Fingerprint(print(1)), NOW).await.unwrap_err();
+    assert_eq!(error, StoreError::IsAuthority { fingerprint: print(1), product: "A1B2C3D4E5".into() });
+    assert!(error.to_string().ends_with("which revoking would not end: delete the authority"), "{error}");
+    store.delete_authority(&product(), &print(1)).await.unwrap();
+    assert_eq!(store.revoke_certificate(CertificateName::Fingerprint(print(1)), NOW).await, Ok(print(1)));
+}
+
+#[tokio::test]
 async fn issued_certificates_are_listed_and_revoked_by_either_name() {
     let (_folder, store) = fresh();
     with_product(&store).await;

@@ -27,6 +27,10 @@ impl Publisher for Hub {
         self.0.lock().unwrap().push(messages);
         Box::pin(async { outcomes })
     }
+
+    fn ask_shadows<'a>(&'a self, _owner: &'a Principal, _requests: Vec<Republish>) -> BoxFuture<'a, Vec<Outcome>> {
+        panic!("this target asks nothing of shadows")
+    }
 }
 
 fn context() -> TargetContext {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, crypto::ring};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use tempfile::TempDir;
 use tokio::{
@@ -46,7 +46,6 @@ pub(super) struct Hub {
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) peer: Peer,
-    pub(super) server_name: Option<String>,
     pub(super) protection: String,
 }
 
@@ -132,10 +131,18 @@ pub(super) async fn talk(client: &mut Client) -> std::io::Result<String> {
 }
 
 pub(super) fn client_config(authority: &Authority, own: Option<&DeviceCertificate>) -> ClientConfig {
+    client_config_of(authority, own, rustls::ALL_VERSIONS)
+}
+
+pub(super) fn client_config_of(
+    authority: &Authority,
+    own: Option<&DeviceCertificate>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(authority.certificate().der().clone()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots);
     match own {
@@ -190,8 +197,8 @@ async fn serve(acceptor: Acceptor, tcp: TcpStream, accepted: mpsc::Sender<Result
         Ok(ok) => ok,
         Err(error) => return accepted.send(Err(error)).await.unwrap(),
     };
-    let (server_name, protection) = (stream.server_name().map(str::to_owned), stream.protection());
-    accepted.send(Ok(Accepted { peer, server_name, protection })).await.unwrap();
+    let protection = stream.protection();
+    accepted.send(Ok(Accepted { peer, protection })).await.unwrap();
     answer(&mut stream).await;
 }
 

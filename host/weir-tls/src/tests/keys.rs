@@ -43,14 +43,6 @@ async fn every_suite_proves_the_identity() {
 }
 
 #[tokio::test]
-async fn the_host_name_is_known_with_a_key_too() {
-    let mut hub = Hub::start().await;
-    let arguments = client("-tls1_2 -servername hub.example.org", "A1B2C3D4E5dev", &KEY);
-    assert_eq!(hub.s_client(&arguments).await.stdout, b"HELLO\n");
-    assert_eq!(hub.next().await.unwrap().server_name.as_deref(), Some("hub.example.org"));
-}
-
-#[tokio::test]
 async fn a_stranger_cannot_tell_an_unknown_identity_from_a_wrong_key() {
     let mut hub = Hub::start().await;
     for suite in SUITES {

@@ -11,6 +11,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use weir_store::Store;
 
 use super::{payload, process::Process, wire::Login};
 use crate::{
@@ -55,8 +56,22 @@ pub(super) struct DeviceKey {
 impl HubUnderTest {
     /// Starts a hub whose data folder is made within `place`, with `settings` (`section.key=value`).
     pub(super) async fn start(place: &Path, settings: &[String]) -> Result<Self> {
+        Self::start_after(place, settings, async |_| Ok(())).await
+    }
+
+    /// The same, and `prepare` may put something into its store before.
+    pub(super) async fn start_after(
+        place: &Path,
+        settings: &[String],
+        prepare: impl AsyncFnOnce(&Store) -> Result<()>,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("weir-bench-").tempdir_in(place)?;
         let data = DataFolder::new(folder.path().join("data"));
+        data.create()?;
+        let store = Store::open(data.path())?;
+        prepare(&store).await?;
+        store.close().await;
+        drop(store);
         let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
         // What the user has set for other hubs must not change this one.
         for (name, _) in std::env::vars_os() {
@@ -114,13 +129,6 @@ impl HubUnderTest {
         made.try_collect().await
     }
 
-    /// The same for devices that never connect.
-    pub(super) async fn make_devices(&self, count: usize) -> Result<()> {
-        self.product().await?;
-        let made = stream::iter(0..count).map(async |number| self.device(&payload::device_name(number)).await);
-        made.buffered(REQUESTS).try_for_each(async |_| Ok(())).await
-    }
-
     /// Makes a key that may change every shadow, and `count` clients that log in with it.
     pub(super) async fn shadow_writers(&self, count: usize) -> Result<Vec<Login>> {
         let body = json!({"name": "bench", "publish": [format!("$shadow/operation/{PRODUCT}/+")]});
@@ -135,6 +143,28 @@ impl HubUnderTest {
         let refused = items(&answer).iter().find(|item| item.get("version").is_none());
         ensure!(refused.is_none(), "a change was refused: {refused:?}");
         Ok(())
+    }
+
+    /// Waits until what was asked of shadows before is applied: a change of one is asked until it was in time.
+    pub(super) async fn settle_shadows(&self, device: &str) -> Result<()> {
+        let update = json!({"product": PRODUCT, "device": device, "state": {"desired": {"end": true}}});
+        loop {
+            let answer = self.api.post(&["shadows"], &json!({"updates": [update]})).await.map_err(plain)?;
+            let answer = items(&answer).first().cloned().unwrap_or_default();
+            match answer.pointer("/error/kind").and_then(Value::as_str) {
+                None => return Ok(()),
+                // It said that it will be.
+                Some("unavailable") => {}
+                Some(_) => bail!("a change was refused: {answer}"),
+            }
+        }
+    }
+
+    /// Runs a query, and says how many rows it found.
+    pub(super) async fn query(&self, sql: &str) -> Result<usize> {
+        let found = self.api.post(&["query"], &json!({"sql": sql})).await.map_err(plain)?;
+        let rows = found.get("rows").and_then(Value::as_array).context("the query has no rows")?;
+        Ok(rows.len())
     }
 
     async fn product(&self) -> Result<()> {

@@ -3,22 +3,24 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
 use anyhow::{Context, Result, ensure};
-use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
 };
+use weir_core::{DeviceId, Offset, Timestamp, shadow::Encoded};
+use weir_store::{NewProduct, ShadowRow, ShadowStep, Store};
 
 use super::{
     Broker, Setup,
     hub::{HubUnderTest, PRODUCT},
-    payload::device_name,
     wire::{self, Login},
 };
 use crate::cli::{
@@ -27,14 +29,33 @@ use crate::cli::{
 };
 
 const EXPLANATION: &str = "\
-A change reports three keys of a shadow. Changes go round all shadows, so that each is another one's.
+A change reports three keys of a shadow. All shadows are there before, and one in a hundred has
+firmware left to do. Changes go round all shadows in a scattered order, so that each is another
+one's, and seldom its neighbour's.
 
 API      requests of --batch changes to /v1/shadows, from --clients at once; each is answered
          when all of its changes are on disk and applied.
 MQTT     --clients clients at QoS 1 with --inflight changes unacknowledged each; acknowledged
          when they are on disk. The time is until all are applied.
 SQLITE   the peer: a loop that upserts the document into a table with the same columns, in WAL
-         mode with synchronous = FULL, one change in a transaction; and --batch of them.";
+         mode with synchronous = FULL, one change in a transaction; and --batch of them.
+
+The query that is timed asks for the shadows with firmware left to do, by a declared index.";
+
+/// Between one shadow that changes and the next, in the order of their names. A prime above the number of shadows, so that
+/// every one has its turn.
+const STRIDE: u64 = 1_299_709;
+/// One shadow in this many has firmware left to do.
+const OUTDATED_EVERY: u32 = 100;
+/// Devices, and shadows, that are made at once.
+const AT_ONCE: usize = 512;
+const ROWS_AT_ONCE: usize = 8_192;
+const INDEX: &str = "CREATE INDEX outdated ON shadows (reported.fw <> desired.fw);";
+const QUERY: &str = "SELECT product, device FROM shadows WHERE reported.fw <> desired.fw LIMIT 10000";
+/// Changes of the peer that make a transaction each.
+const ONE_EACH: u32 = 10_000;
+/// Times that the query is run; the median is shown.
+const QUERIES: usize = 5;
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXPLANATION)]
@@ -62,6 +83,21 @@ pub(super) struct Args {
     set: Vec<String>,
 }
 
+/// What was measured.
+struct Measured {
+    runs: Vec<Run>,
+    query: Query,
+    /// The hub's resident memory at its highest.
+    memory: u64,
+}
+
+struct Query {
+    rows: usize,
+    seconds: f64,
+    /// What making the index took.
+    index_seconds: f64,
+}
+
 struct Run {
     way: &'static str,
     updates: u64,
@@ -73,7 +109,7 @@ struct Run {
 pub(super) fn run(args: &Args, out: Output) -> Result<(), Failure> {
     let setup = Setup { broker: vec![Broker::Weir], dir: args.dir.clone(), set: args.set.clone(), threads: 2 };
     let place = setup.place();
-    let runs = super::block_on(&setup, measure(args, &place))?;
+    let Measured { runs, query, memory } = super::block_on(&setup, measure(args, &place))?;
     let rate = |run: &Run| run.updates as f64 / run.seconds.max(1e-9);
     let cpu = |run: &Run| run.cpu_seconds.map(|seconds| seconds * 1e6 / run.updates as f64);
     if out.is_json() {
@@ -84,7 +120,8 @@ pub(super) fn run(args: &Args, out: Output) -> Result<(), Failure> {
         let shown: Vec<Value> = shown.collect();
         return out.json(&json!({"version": env!("CARGO_PKG_VERSION"), "cores": super::cores(),
             "shadows": args.shadows, "batch": args.batch, "clients": args.clients, "inflight": args.inflight,
-            "settings": args.set, "runs": shown}));
+            "settings": args.set, "runs": shown, "memory_bytes": memory,
+            "query": {"rows": query.rows, "seconds": query.seconds, "index_seconds": query.index_seconds}}));
     }
     let titles = ["WAY", "UPDATES", "SECONDS", "UPDATES/S", "CPU US/UPDATE"];
     let rows = runs.iter().map(|run| {
@@ -97,23 +134,100 @@ pub(super) fn run(args: &Args, out: Output) -> Result<(), Failure> {
         ]
     });
     out.line(&grid(titles.into_iter().map(str::to_owned), rows))?;
-    out.line(&format!("\n{} shadows; {} clients", args.shadows, args.clients))?;
+    out.line(&format!(
+        "\nthe query: {:.0} ms for {} rows; its index was made in {:.1} s",
+        query.seconds * 1e3,
+        query.rows,
+        query.index_seconds
+    ))?;
+    out.line(&format!(
+        "{} shadows; {} clients; the hub took {} MiB at most",
+        args.shadows,
+        args.clients,
+        memory >> 20
+    ))?;
     out.line(&setup.described(&place))
 }
 
-async fn measure(args: &Args, place: &Path) -> Result<Vec<Run>> {
-    let hub = HubUnderTest::start(place, &args.set).await?;
-    hub.make_devices(args.shadows as usize).await?;
+async fn measure(args: &Args, place: &Path) -> Result<Measured> {
+    let hub = HubUnderTest::start_after(place, &args.set, async |store| fill(store, args.shadows).await).await?;
     let mut runs = vec![by_api(args, &hub).await?, by_mqtt(args, &hub).await?];
+    let query = query(&hub).await?;
+    let (_, memory) = hub.process.memory()?;
     drop(hub);
     for (way, batch) in [("sqlite, one each", 1), ("sqlite, in batches", usize::from(args.batch))] {
-        // One at a time is slow: a tenth says as much.
-        let updates = if batch == 1 { args.updates / 10 } else { args.updates };
+        // One at a time costs a sync each: a few say as much.
+        let updates = if batch == 1 { args.updates.min(ONE_EACH) } else { args.updates };
         let (place, shadows) = (place.to_owned(), args.shadows);
-        let upserts = move || upsert(way, &place, shadows, updates.max(1), batch);
+        let upserts = move || upsert(way, &place, shadows, updates, batch);
         runs.push(tokio::task::spawn_blocking(upserts).await??);
     }
-    Ok(runs)
+    Ok(Measured { runs, query, memory })
+}
+
+/// Devices with their shadows, as they are after some use. Through the store, as a million by the API would take minutes.
+async fn fill(store: &Store, shadows: u32) -> Result<()> {
+    let now = Timestamp(1_700_000_000_000);
+    let product = NewProduct { id: Some(PRODUCT.parse()?), name: "bench".to_owned(), ..NewProduct::default() };
+    store.create_product(product, now).await?;
+    let made = stream::iter(0..shadows).map(async |number| {
+        let id = device_id(number)?;
+        store.create_device(&id, None, now).await?;
+        anyhow::Ok(id)
+    });
+    let devices: Vec<DeviceId> = made.buffered(AT_ONCE).try_collect().await?;
+    let mut rows = devices.into_iter().zip(0..).map(|(device, number)| filled(device, number, now)).collect::<Vec<_>>();
+    rows.sort_unstable_by(|a, b| a.device.cmp(&b.device));
+    let mut rows = rows.into_iter().peekable();
+    while rows.peek().is_some() {
+        let shadows = rows.by_ref().take(ROWS_AT_ONCE).collect();
+        store.commit_shadows(Arc::new(ShadowStep { position: Offset::ZERO, shadows, forgotten: Vec::new() })).await?;
+    }
+    Ok(())
+}
+
+fn filled(device: DeviceId, number: u32, now: Timestamp) -> ShadowRow {
+    let [reported, metadata] = texts(number);
+    let desired = number.is_multiple_of(OUTDATED_EVERY).then(|| json!({"fw": "1.3.0"}).to_string());
+    let document = Encoded { reported: Some(reported), desired, metadata };
+    ShadowRow { device, name: None, document, version: 1, changed_at: now }
+}
+
+async fn query(hub: &HubUnderTest) -> Result<Query> {
+    let began = Instant::now();
+    hub.apply(INDEX.to_owned()).await?;
+    let index_seconds = began.elapsed().as_secs_f64();
+    let mut taken = Vec::with_capacity(QUERIES);
+    for _ in 0..QUERIES {
+        let began = Instant::now();
+        let rows = hub.query(QUERY).await?;
+        taken.push((began.elapsed(), rows));
+    }
+    taken.sort_unstable();
+    let (seconds, rows) = taken.get(QUERIES / 2).copied().context("no query was run")?;
+    Ok(Query { rows, seconds: seconds.as_secs_f64(), index_seconds })
+}
+
+/// The device that an update is of.
+fn turn(update: u32, shadows: u32) -> u32 {
+    // Below the number of shadows.
+    (u64::from(update) * STRIDE % u64::from(shadows)) as u32
+}
+
+/// All names are of one length, so that they are in the order of their numbers.
+fn name(number: u32) -> String {
+    format!("shadow{number:07}")
+}
+
+fn device_id(number: u32) -> Result<DeviceId> {
+    Ok(DeviceId { product: PRODUCT.parse()?, device: name(number).parse()? })
+}
+
+/// A document as it is stored: `reported` and `metadata`.
+fn texts(number: u32) -> [String; 2] {
+    let written = json!({"timestamp": 1_700_000_000_000_u64});
+    let metadata = json!({"reported": {"temp": written, "fw": written, "on": written}});
+    [state(number).to_string(), metadata.to_string()]
 }
 
 fn state(number: u32) -> Value {
@@ -130,7 +244,7 @@ async fn by_api(args: &Args, hub: &HubUnderTest) -> Result<Run> {
             let numbers = next..(next + batch).min(args.updates);
             changed += numbers.len() as u64;
             let updates = numbers.map(|number| {
-                let device = device_name((number % args.shadows) as usize);
+                let device = name(turn(number, args.shadows));
                 json!({"product": PRODUCT, "device": device, "state": {"reported": state(number)}})
             });
             hub.change_shadows(updates.collect()).await?;
@@ -153,10 +267,7 @@ async fn by_mqtt(args: &Args, hub: &HubUnderTest) -> Result<Run> {
     let clients = logins.iter().zip(0..).map(|(login, client)| publish(args, hub, login, client));
     let acknowledged: Vec<u64> = try_join_all(clients).await?;
     // The log is applied in order, so that all before this one is.
-    hub.change_shadows(vec![
-        json!({"product": PRODUCT, "device": device_name(0), "state": {"desired": {"end": true}}}),
-    ])
-    .await?;
+    hub.settle_shadows(&name(0)).await?;
     Ok(Run {
         way: "mqtt",
         updates: acknowledged.into_iter().sum(),
@@ -178,7 +289,7 @@ async fn publish(args: &Args, hub: &HubUnderTest, login: &Login, client: u32) ->
         let mut sent = 0_u16;
         for number in numbers.by_ref().take(window as usize) {
             sent += 1;
-            let topic = format!("$shadow/operation/{PRODUCT}/{}", device_name((number % args.shadows) as usize));
+            let topic = format!("$shadow/operation/{PRODUCT}/{}", name(turn(number, args.shadows)));
             let payload = json!({"type": "update", "state": {"reported": state(number)}}).to_string();
             wire::publish_packet(&mut packets, &topic, sent, payload.as_bytes());
         }
@@ -205,13 +316,23 @@ fn upsert(way: &'static str, place: &Path, shadows: u32, updates: u32, batch: us
          changed_at INTEGER NOT NULL, reported TEXT, desired TEXT, metadata TEXT NOT NULL,
          PRIMARY KEY (product, device, name)) STRICT, WITHOUT ROWID;",
     )?;
+    let numbers: Vec<u32> = (0..shadows).collect();
+    change(&connection, numbers.chunks(ROWS_AT_ONCE), |number| number)?;
     let began = Instant::now();
     let numbers: Vec<u32> = (0..updates).collect();
-    for numbers in numbers.chunks(batch) {
+    change(&connection, numbers.chunks(batch), |number| turn(number, shadows))?;
+    Ok(Run { way, updates: u64::from(updates), seconds: began.elapsed().as_secs_f64(), cpu_seconds: None })
+}
+
+fn change<'a>(
+    connection: &Connection,
+    batches: impl Iterator<Item = &'a [u32]>,
+    device: impl Fn(u32) -> u32,
+) -> Result<()> {
+    for numbers in batches {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         for number in numbers {
-            let metadata = json!({"reported": {"temp": {"timestamp": 1_700_000_000_000_u64},
-                "fw": {"timestamp": 1_700_000_000_000_u64}, "on": {"timestamp": 1_700_000_000_000_u64}}});
+            let [reported, metadata] = texts(*number);
             connection
                 .prepare_cached(
                     "INSERT INTO shadows VALUES (?1, ?2, '', 1, ?3, ?4, NULL, ?5) ON CONFLICT DO UPDATE SET
@@ -219,15 +340,24 @@ fn upsert(way: &'static str, place: &Path, shadows: u32, updates: u32, batch: us
                      reported = json_patch(reported, excluded.reported),
                      metadata = json_patch(metadata, excluded.metadata)",
                 )?
-                .execute(params![
-                    PRODUCT,
-                    device_name((number % shadows) as usize),
-                    1_700_000_000_000_i64,
-                    state(*number).to_string(),
-                    metadata.to_string()
-                ])?;
+                .execute(params![PRODUCT, name(device(*number)), 1_700_000_000_000_i64, reported, metadata])?;
         }
         connection.execute_batch("COMMIT")?;
     }
-    Ok(Run { way, updates: u64::from(updates), seconds: began.elapsed().as_secs_f64(), cpu_seconds: None })
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_shadow_has_its_turn() {
+        for shadows in [1, 2, 10_000, 1_000_000] {
+            let turns: BTreeSet<u32> = (0..shadows).map(|update| turn(update, shadows)).collect();
+            assert_eq!(turns, (0..shadows).collect());
+        }
+    }
 }

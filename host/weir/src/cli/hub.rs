@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
-use super::failure::Failure;
+use super::{failure::Failure, lines::Lines};
 use crate::data::{DataFolder, Endpoints};
 
 /// Bounds one request and its answer; streams are bounded in their connecting only.
@@ -190,6 +190,11 @@ impl Hub {
         url.query_pairs_mut().extend_pairs(query);
         let request = self.client.request(Method::GET, url).bearer_auth(&self.key);
         self.accepted(request.send().await.map_err(|error| self.unreachable(&error))?).await
+    }
+
+    /// The same, line by line.
+    pub(crate) async fn lines(&self, path: &[&str], query: &[(&str, String)]) -> Result<Lines, Failure> {
+        Ok(Lines::new(self.stream(path, query).await?.bytes_stream()))
     }
 
     fn url(&self, path: &[&str]) -> Result<Url, Failure> {

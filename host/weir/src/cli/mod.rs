@@ -17,6 +17,7 @@ mod enable;
 pub(crate) mod failure;
 mod get;
 pub(crate) mod hub;
+mod lines;
 mod mqtt;
 pub(crate) mod output;
 mod pin;
@@ -31,6 +32,8 @@ mod shadow;
 mod status;
 mod subscribe;
 mod tail;
+mod test;
+mod trace;
 
 use std::{future::Future, process::ExitCode};
 
@@ -105,8 +108,12 @@ enum Command {
     Sub(subscribe::Args),
     /// Follow the messages that the hub accepts
     Tail(tail::Args),
+    /// Follow what becomes of messages: refused or accepted, what each rule finds in them, and what targets say
+    Trace(trace::Args),
     /// Run SQL over the messages that the hub holds
     Query(query::Args),
+    /// Run files of cases for rules, without a hub
+    Test(test::Args),
     /// Show how the hub is
     Status,
     /// Measure a hub of its own on this machine, beside mosquitto if it is installed
@@ -132,6 +139,7 @@ fn run(command: Command, target: &Target, out: Output) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args, target, out),
         Command::Completion(args) => completion::run(&args, out),
         Command::Bench(args) => bench::run(args, out),
+        Command::Test(args) => test::run(&args, out),
         Command::Create(what) => wait(create::run(what, &target.hub()?, out)),
         Command::Device(what) => wait(device::run(what, &target.hub()?, out)),
         Command::Apply(args) => wait(apply::run(args, &target.hub()?, out)),
@@ -148,6 +156,7 @@ fn run(command: Command, target: &Target, out: Output) -> Result<(), Failure> {
         Command::Pub(args) => wait(publish::run(args, target, out)),
         Command::Sub(args) => wait(subscribe::run(args, target, out)),
         Command::Tail(args) => wait(tail::run(args, &target.hub()?, out)),
+        Command::Trace(args) => wait(trace::run(args, &target.hub()?, out)),
         Command::Query(args) => wait(query::run(args, &target.hub()?, out)),
         Command::Status => wait(status::run(&target.hub()?, out)),
     }

@@ -83,7 +83,11 @@ impl Output {
 }
 
 pub(crate) fn items(list: &Value) -> &[Value] {
-    list.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    items_of(list, "items")
+}
+
+pub(crate) fn items_of<'a>(thing: &'a Value, key: &str) -> &'a [Value] {
+    thing.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 pub(crate) fn table(items: &[Value], columns: &[Column]) -> String {

@@ -1,6 +1,5 @@
 //! `weir tail`: follows the messages that the hub accepts.
 
-use futures::StreamExt;
 use serde_json::Value;
 use weir_core::TopicFilter;
 
@@ -9,9 +8,6 @@ use super::{
     hub::Hub,
     output::{Output, text, utc},
 };
-
-/// Bytes of one line: a payload of the largest size, escaped, and what is around it.
-const MAX_LINE: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -28,30 +24,12 @@ pub(crate) async fn run(args: Args, hub: &Hub, out: Output) -> Result<(), Failur
     if left == 0 {
         return Ok(());
     }
-    let response = hub.stream(&["tail"], &[("filter", args.filter.as_str().to_owned())]).await?;
-    let mut chunks = response.bytes_stream();
-    let mut pending = Vec::new();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| Failure::refused(format!("the hub ended the stream: {error}")))?;
-        pending.extend_from_slice(&chunk);
-        let mut rest = pending.as_slice();
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let (line, after) = rest.split_at(end);
-            rest = after.get(1..).unwrap_or_default();
-            // Empty lines keep idle connections open.
-            if line.is_empty() {
-                continue;
-            }
-            print(line, out)?;
-            left -= 1;
-            if left == 0 {
-                return Ok(());
-            }
-        }
-        let done = pending.len() - rest.len();
-        pending.drain(..done);
-        if pending.len() > MAX_LINE {
-            return Err(Failure::refused("the hub sent a line that does not end"));
+    let mut lines = hub.lines(&["tail"], &[("filter", args.filter.as_str().to_owned())]).await?;
+    while let Some(line) = lines.next().await? {
+        print(&line, out)?;
+        left -= 1;
+        if left == 0 {
+            return Ok(());
         }
     }
     Err(Failure::refused("the hub ended the stream").hint("it may be going down: weir status"))

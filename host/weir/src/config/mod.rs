@@ -227,6 +227,7 @@ pub(crate) struct Limits {
     pub(crate) registrations_per_second: u64,
     pub(crate) registration_burst: u64,
     pub(crate) sub_devices: usize,
+    pub(crate) sub_products: usize,
     pub(crate) gateway_devices: usize,
     #[serde(deserialize_with = "values::duration")]
     pub(crate) bind_signature_age: Duration,

@@ -68,6 +68,7 @@ impl Config {
             broadcast_messages: Rate::new(limits.broadcast_messages_per_second, limits.broadcast_messages_burst),
             registrations: Rate::new(limits.registrations_per_second, limits.registration_burst),
             sub_devices: limits.sub_devices,
+            sub_products: limits.sub_products,
             gateway_devices: limits.gateway_devices,
             bind_signature_age: limits.bind_signature_age,
             handshake: limits.handshake_timeout,

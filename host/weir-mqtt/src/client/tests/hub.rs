@@ -8,7 +8,7 @@ use weir_broker::{Broker, Drain, Limits, Parts, RuleOptions, Running};
 use weir_core::{
     RuleName, Timestamp,
     schema::Records,
-    seams::{Catalog, Evaluator, Language, PeerIdentity, RuleEvaluation, SqlError},
+    seams::{Catalog, Evaluator, Language, PeerIdentity, Probe, RuleEvaluation, SqlError},
     statement::{RuleDefinition, Statement},
 };
 use weir_log::{Clock, Log, LogOptions, storage::faulty::Faulty};
@@ -28,6 +28,10 @@ impl Language for Silence {
 
     fn evaluator(&self) -> Arc<dyn Evaluator> {
         Arc::new(Self)
+    }
+
+    fn probe(&self, _: &RuleDefinition, _: &Catalog) -> Result<Arc<dyn Probe>, SqlError> {
+        unimplemented!("no test traces these rules")
     }
 }
 

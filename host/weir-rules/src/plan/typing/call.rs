@@ -66,6 +66,12 @@ impl Typing<'_> {
             FunctionArguments::Subquery(_) => return Err(self.error(expr, "a subquery is not supported")),
             FunctionArguments::List(list) => list,
         };
+        // As the vendor's documents write it (vendor protocol §5.2).
+        if let [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)] = list.args.as_slice()
+            && written.eq_ignore_ascii_case("to_hex")
+        {
+            return Ok(Vec::new());
+        }
         let argument = |argument: &'e FunctionArg| match argument {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)) => Ok(argument),
             FunctionArg::Unnamed(_) => Err(self

@@ -13,7 +13,7 @@ use crate::{
     plan::{
         inputs::time_type,
         operand::{Operand, Typed},
-        start,
+        start, text_of,
     },
     program::{EnvelopeColumn, Input},
 };
@@ -26,7 +26,8 @@ impl Typing<'_> {
         name: &str,
         arguments: &[&ast::Expr],
     ) -> Result<Option<Operand>, SqlError> {
-        let of_message = ["productid", "devicename", "payloadlen", "qos", "now", "current_timestamp", "localtimestamp"];
+        let of_message =
+            ["productid", "devicename", "payloadlen", "requestid", "qos", "now", "current_timestamp", "localtimestamp"];
         if of_message.contains(&name) || matches!(name, "topic" | "timestamp" | "payload" | "current_date" | "today") {
             if !self.has_messages() {
                 return self.without_messages(expr, name, arguments).map(Some);
@@ -55,6 +56,10 @@ impl Typing<'_> {
                 Operand::Typed(Typed::new(functions::topic_level(topic, level), DataType::Utf8))
             }
             ("timestamp", []) => self.accept_seconds(),
+            ("requestid", []) => {
+                let offset = self.envelope_column(EnvelopeColumn::Offset);
+                Operand::Typed(Typed::new(text_of(offset), DataType::Utf8))
+            }
             ("payload", []) if self.envelope_only => {
                 let error = self.error(expr, "the payload could not be read");
                 return Err(error.hint("ON ERROR TO can use msg.* only"));
@@ -76,19 +81,14 @@ impl Typing<'_> {
                 Operand::Typed(Typed::new(functions::digest(self.text(text, name)?, algorithm), DataType::Utf8))
             }
             ("topic", _) => return Err(self.wrong_arity(expr, "topic", "none or one argument")),
-            ("timestamp" | "payload" | "current_date" | "today", _) => {
+            ("timestamp" | "payload" | "current_date" | "today" | "requestid", _) => {
                 return Err(self.wrong_arity(expr, name, "no arguments"));
             }
             ("ifnull" | "nvl" | "nullif" | "crypto", _) => return Err(self.wrong_arity(expr, name, "two arguments")),
             (name, _) if Algorithm::named(name).is_some() => return Err(self.wrong_arity(expr, name, "one argument")),
             ("nvl2", _) => return Err(self.wrong_arity(expr, name, "three arguments")),
             ("coalesce" | "greatest" | "least", _) => return Err(self.wrong_arity(expr, name, "arguments")),
-            ("random" | "rand" | "randint" | "uuid" | "newuuid" | "gen_random_uuid", _) => {
-                return Err(self
-                    .error(expr, format!("{name} is not supported: a rule gives the same for the same message"))
-                    .hint("msg.offset names a message for ever"));
-            }
-            _ => return Ok(None),
+            _ => return self.of_payload(expr, name, arguments),
         }))
     }
 
@@ -135,7 +135,7 @@ impl Typing<'_> {
         Ok(Operand::Typed(Typed::new(digest, DataType::Utf8)))
     }
 
-    fn wrong_arity(&self, expr: &ast::Expr, name: &str, takes: &str) -> SqlError {
+    pub(super) fn wrong_arity(&self, expr: &ast::Expr, name: &str, takes: &str) -> SqlError {
         let written = functions::OWN.iter().find(|own| own.eq_ignore_ascii_case(name)).unwrap_or(&name);
         self.error(expr, format!("{written} takes {takes}"))
     }
