@@ -1,4 +1,6 @@
 //! Where other crates plug in. Each seam is called once per batch or per connection, so `dyn` costs nothing.
+//!
+//! Length: all seams stand on one page, so that a reader sees how few they are.
 
 use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 

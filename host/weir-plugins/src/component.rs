@@ -55,6 +55,7 @@ pub(crate) fn load(
             }
         }
     }
+    imports.sort_unstable();
     let exports: Vec<String> =
         component.component_type().exports(&engine.wasmtime).map(|(name, _)| name.to_owned()).collect();
     let world = match exports.iter().find_map(|name| world_of(name)) {

@@ -64,7 +64,7 @@ impl Cause {
         }
         match error.downcast_ref::<Trap>() {
             Some(Trap::StackOverflow) => Self::StackOverflow,
-            Some(trap) => Self::Trapped(trap.to_string()),
+            Some(trap) => Self::Trapped(trap.to_string().trim_start_matches("wasm trap: ").to_owned()),
             None => {
                 let text = error.root_cause().to_string();
                 // What the runtime says of lists, strings and handles that are none.

@@ -15,7 +15,7 @@ async fn a_component_tells_what_it_is() {
     let component = guests::component("influxdb");
     let summary = host.host.check(component.as_slice().into()).await.unwrap();
     assert_eq!((summary.world, summary.size), (PluginWorld::Sink, component.len() as u64));
-    assert_eq!(summary.imports, ["http", "log"].map(str::to_owned).into_iter().collect::<Vec<_>>());
+    assert_eq!(summary.imports, ["http", "log"]);
     assert_eq!(summary.warnings, ["the component is not signed"]);
 }
 
@@ -85,6 +85,7 @@ async fn compiled_code_is_kept_for_its_owner_alone_and_used_again() {
     assert_eq!(std::fs::metadata(&compiled).unwrap().modified().unwrap(), written, "it was not compiled again");
 
     // A file that is no code is compiled anew, and code that belongs to no plugin is forgotten.
+    drop(host);
     std::fs::write(&compiled, "no code").unwrap();
     std::fs::write(cache.join("old.cwasm"), "old").unwrap();
     let host = start();

@@ -148,6 +148,10 @@ impl Publisher for TestHub {
             outcomes
         })
     }
+
+    fn ask_shadows<'a>(&'a self, _owner: &'a Principal, _requests: Vec<Republish>) -> BoxFuture<'a, Vec<Outcome>> {
+        panic!("this target asks nothing of shadows")
+    }
 }
 
 impl OtherSide for TestHub {
