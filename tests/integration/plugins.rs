@@ -177,7 +177,7 @@ fn a_new_version_under_load_loses_nothing() {
         let (key, component) = (place(&format!("{round}.key")), place("my_sink.wasm"));
         fs::copy(newcomer(), &component).unwrap();
         weir(&hub, &["plugin", "keygen", "--out", &key]);
-        weir(&hub, &["plugin", "sign", &component, "--key", &key]);
+        weir(&hub, &["plugin", "sign", &component, "--key-file", &key]);
         (0..50).for_each(|n| publish(&mut client, round * 100 + n));
         weir(&hub, &["plugin", "push", &component]);
         (50..100).for_each(|n| publish(&mut client, round * 100 + n));

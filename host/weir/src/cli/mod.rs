@@ -240,7 +240,7 @@ mod tests {
             "weir plugin build my-sink",
             "weir plugin push my_sink.wasm --name other",
             "weir plugin keygen --out ops.key",
-            "weir plugin sign my_sink.wasm --key ops.key",
+            "weir plugin sign my_sink.wasm --key-file ops.key",
             "weir plugin test my_sink.wasm --with url=http://x --grant http=x:80 --row {}",
             "weir get plugins",
             "weir describe plugin my_sink",

@@ -26,7 +26,7 @@ pub(crate) struct Args {
     file: PathBuf,
     /// The secret key, as `weir plugin keygen` made it
     #[arg(long, value_name = "FILE", default_value = "weir-plugin.key")]
-    key: PathBuf,
+    key_file: PathBuf,
 }
 
 pub(super) fn keygen(args: &KeygenArgs, out: Output) -> Result<(), Failure> {
@@ -42,9 +42,9 @@ pub(super) fn keygen(args: &KeygenArgs, out: Output) -> Result<(), Failure> {
 }
 
 pub(super) fn run(args: &Args, out: Output) -> Result<(), Failure> {
-    let text = super::read(&args.key)?;
+    let text = super::read(&args.key_file)?;
     let key = SigningKey::read(&String::from_utf8_lossy(&text));
-    let key = key.map_err(|error| Failure::usage(format!("{}: {error}", args.key.display())))?;
+    let key = key.map_err(|error| Failure::usage(format!("{}: {error}", args.key_file.display())))?;
     let signed = key.sign(&super::read(&args.file)?);
     fs::write(&args.file, signed)
         .map_err(|error| Failure::refused(format!("cannot write {}: {error}", args.file.display())))?;
