@@ -23,6 +23,7 @@ mod joins;
 mod kills;
 mod lake;
 mod outage;
+mod plugins;
 mod policy;
 mod powerloss;
 mod registration;

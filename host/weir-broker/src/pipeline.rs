@@ -35,6 +35,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use weir_core::{
     Policy,
+    plugin::Plugins,
     seams::{Language, Publisher, TargetKind},
 };
 use weir_log::{Clock, Log};
@@ -70,6 +71,7 @@ pub struct Parts {
     pub rules: RuleOptions,
     pub language: Arc<dyn Language>,
     pub targets: MakeTargets,
+    pub plugins: Arc<dyn Plugins>,
     /// Shared with the front-ends, which are told first.
     pub front: Drain,
 }
@@ -104,6 +106,8 @@ pub enum StartError {
     Progress(#[source] StoreError),
     #[error("products and their topic classes cannot be read")]
     Products(#[source] StoreError),
+    #[error("the stored plugins cannot be read")]
+    Plugins(#[source] StoreError),
     #[error("the stored rules cannot be read")]
     Rules(#[source] ApplyError),
 }
@@ -117,7 +121,7 @@ impl std::fmt::Debug for Parts {
 impl Parts {
     /// Starts Delivery and the rules. Front-ends may serve as soon as this returns.
     pub async fn start(self) -> Result<Running, StartError> {
-        let Self { log, store, clock, limits, rules: options, language, targets, front } = self;
+        let Self { log, store, clock, limits, rules: options, language, targets, plugins, front } = self;
         let metrics = Metrics::default();
         let (actions_drain, rules_drain, delivery_drain) = (Drain::new(), Drain::new(), Drain::new());
 
@@ -206,8 +210,16 @@ impl Parts {
             metrics: metrics.clone(),
             happenings,
         });
-        let runtime =
-            RuleRuntime::new(Arc::clone(&shared), store.clone(), language, kinds, policy, actions_drain.clone());
+        let runtime = RuleRuntime::new(
+            Arc::clone(&shared),
+            store.clone(),
+            language,
+            kinds,
+            plugins,
+            policy,
+            actions_drain.clone(),
+        );
+        crate::admin::plugins::load(&store, runtime.plugins()).await.map_err(StartError::Plugins)?;
         runtime.load(&progress, position).await.map_err(StartError::Rules)?;
         rules_drain.spawn("ticks for windows", Ticker::new(Arc::clone(&shared)).run(rules_drain.clone()));
         let rules_shared = Arc::clone(&shared);

@@ -116,6 +116,13 @@ name!(
     is_sql_name
 );
 name!(
+    /// A plugin: same form as a rule's name, so that `plugin.NAME` needs no quotes.
+    PluginName,
+    "plugin name",
+    "use 1 to 64 letters, digits or underscores, not starting with a digit",
+    is_sql_name
+);
+name!(
     /// A sink: same form as a rule's name.
     SinkName,
     "sink name",

@@ -5,13 +5,16 @@
 //!
 //! Architecture invariant: this crate has no clock, no files, no sockets and no async runtime.
 
+pub mod address;
 pub mod certificate;
 pub mod envelope;
 pub mod error;
+pub mod grant;
 pub mod history;
 pub mod ids;
 pub mod offset;
 pub mod path;
+pub mod plugin;
 pub mod policy;
 pub mod principal;
 pub mod product;
@@ -29,8 +32,10 @@ pub mod windows;
 pub use certificate::{CertificateIdentity, Fingerprint, InvalidHex, Serial, Voucher};
 pub use envelope::{Envelope, OwnedMessage, Protocol, Qos, Timestamp};
 pub use error::{Classify, ErrorKind};
+pub use grant::{Grant, HostPort};
 pub use ids::{
-    DeviceId, DeviceName, IndexName, KeyName, ProductId, RuleName, SecretName, ShadowName, SinkName, TopicSuffix,
+    DeviceId, DeviceName, IndexName, KeyName, PluginName, ProductId, RuleName, SecretName, ShadowName, SinkName,
+    TopicSuffix,
 };
 pub use offset::Offset;
 pub use policy::{Access, Denied, Policy, TopicClass};

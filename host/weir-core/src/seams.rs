@@ -7,7 +7,7 @@ use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc, time::
 use arrow::array::{BinaryArray, RecordBatch, StringArray};
 
 use crate::{
-    CertificateIdentity, Classify, DeviceId, ErrorKind, Offset, Principal, ProductId, RuleName,
+    CertificateIdentity, Classify, DeviceId, ErrorKind, Grant, Offset, Principal, ProductId, RuleName, SinkName,
     history::{Backtest, BacktestReport, QueryRequest, QueryRun, Replay, ReplayRun},
     schema::Records,
     statement::{RuleDefinition, Statement},
@@ -346,6 +346,8 @@ pub enum SettingValue {
     Name,
     /// Taken from `secret('NAME')`; a literal is accepted with a warning.
     Secret,
+    /// Whatever the target makes of it: a literal or a secret, the same for all rows.
+    Any,
 }
 
 /// The settings of one action, resolved: literals and secrets. Those with `${…}` come with each row.
@@ -371,6 +373,10 @@ pub struct TargetContext {
     pub rule: RuleName,
     /// An administrator's rules may reach loopback and private addresses.
     pub owner: Principal,
+    /// The sink that names the target, if one does.
+    pub sink: Option<SinkName>,
+    /// What the sink may touch, if it is a plugin's.
+    pub grants: Vec<Grant>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -382,8 +388,16 @@ pub struct SettingError {
 
 /// A kind of target, such as `webhook`.
 pub trait TargetKind: Send + Sync {
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
     fn settings(&self) -> &[SettingSpec];
+    /// How a setting is treated; `None`: there is no such setting.
+    fn setting(&self, name: &str) -> Option<SettingValue> {
+        self.settings().iter().find(|spec| spec.name == name).map(|spec| spec.value)
+    }
+    /// Whether it takes grants.
+    fn takes_grants(&self) -> bool {
+        false
+    }
     /// Checks the settings and makes a target. No I/O: a target that is down must not keep a rule from being saved.
     fn open(&self, settings: &Settings, context: TargetContext) -> Result<Arc<dyn Target>, SettingError>;
 }
@@ -392,6 +406,11 @@ pub trait TargetKind: Send + Sync {
 pub trait Target: Send + Sync {
     /// Writes rows and says for each what became of it, in order, as many outcomes as rows. Must not panic.
     fn write<'a>(&'a self, rows: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>>;
+
+    /// Lets go of connections and the like; called when its action ends. A later write opens them anew.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// The topic of the hub that it publishes to, if that is known before any row: a rule is saved only if its owner may.
     fn publishes_to(&self) -> Option<String> {

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{IndexName, RuleName, SecretName, SinkName, TopicFilter, table::Indexed};
+use crate::{Grant, IndexName, RuleName, SecretName, SinkName, TopicFilter, table::Indexed};
 
 /// One statement of a script, as `weir apply -f` uploads it.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,14 +47,16 @@ pub enum StartFrom {
     Beginning,
 }
 
-/// `CREATE SINK name USING kind WITH (…)`
+/// `CREATE SINK name USING kind WITH (…) [GRANT …]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct SinkDefinition {
     pub name: SinkName,
     pub text: String,
-    /// The kind of target, such as `webhook`.
+    /// The kind of target, such as `webhook` or `plugin.influxdb`.
     pub kind: String,
     pub settings: Vec<(String, Setting)>,
+    /// What a plugin may touch for this sink.
+    pub grants: Vec<Grant>,
 }
 
 /// `CREATE INDEX name ON shadows (reported.fw)`, or `(reported.fw <> desired.fw)`

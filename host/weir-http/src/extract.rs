@@ -53,6 +53,17 @@ impl FromRequest<Hub> for RawBody {
     }
 }
 
+/// A plugin's component, as it is.
+pub(crate) struct ComponentBody(pub(crate) Bytes);
+
+impl FromRequest<Hub> for ComponentBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, hub: &Hub) -> Result<Self, ApiError> {
+        read(request, hub.options.limits.component, hub.options.limits.body_time).await.map(Self)
+    }
+}
+
 /// The names in the path, checked.
 pub(crate) struct PathParams<T>(pub(crate) T);
 

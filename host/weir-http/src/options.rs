@@ -135,6 +135,8 @@ pub struct HttpLimits {
     pub connections: usize,
     /// Bytes of a request's body. What publishes a message has room for the largest payload besides.
     pub body: usize,
+    /// Bytes of a plugin's component.
+    pub component: usize,
     /// Time in which a request's head must arrive; an idle connection is closed after it too.
     pub header_time: Duration,
     /// Time in which a request's body must arrive.
@@ -162,6 +164,7 @@ impl Default for HttpLimits {
         Self {
             connections: 512,
             body: 1024 * 1024,
+            component: 32 * 1024 * 1024,
             header_time: Duration::from_secs(10),
             body_time: Duration::from_secs(30),
             write_stall: Duration::from_secs(30),

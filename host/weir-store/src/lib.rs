@@ -1,5 +1,5 @@
-//! What the hub knows beside the log: products, devices, bindings, tokens, certificates, keys, rules, sinks, secrets,
-//! shadows, registrations, broadcasts, and how far each reader of the log has come. One SQLite database in the data folder.
+//! What the hub knows beside the log: products, devices, bindings, tokens, certificates, keys, rules, sinks, plugins,
+//! secrets, shadows, registrations, broadcasts, and how far each reader of the log has come. One SQLite database in the data folder.
 //!
 //! Promises: a write that was answered is on disk; a write happens whole or not at all; a format newer than this build
 //! is refused by name; secrets and device keys are encrypted, tokens and keys are kept as hashes only.
@@ -18,6 +18,7 @@ mod devices;
 mod error;
 mod keys;
 mod migrate;
+mod plugins;
 mod products;
 mod progress;
 mod registrations;
@@ -49,6 +50,7 @@ pub use delivery::{DeliveryStep, DoneMarks, KeptRow, RetainedRow, SavedDelivery,
 pub use devices::Device;
 pub use error::{OpenError, StoreError};
 pub use keys::{KeyRow, Role};
+pub use plugins::{PLUGINS, PluginRow};
 pub use products::{NewProduct, Product};
 pub use progress::{ActionLedger, ActionProgress, ERROR_ACTION, Progress, SavedProgress};
 pub use registrations::{Registration, RegistrationChange, RegistrationCredential, RegistrationMode, SecretChange};

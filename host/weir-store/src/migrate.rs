@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use crate::{OpenError, StoreError};
 
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_sessions.sql"),
     include_str!("migrations/0003_topics.sql"),
@@ -17,6 +17,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("migrations/0007_gateways.sql"),
     include_str!("migrations/0008_indexes.sql"),
     include_str!("migrations/0009_windows.sql"),
+    include_str!("migrations/0010_plugins.sql"),
 ];
 
 /// SQLite's application id: "WEIR".

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, Row, params};
 use weir_core::{SinkName, Timestamp};
 
-use crate::{Store, StoreError, row};
+use crate::{Store, StoreError, plugins::owner_of_sink, row};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkRow {
@@ -58,7 +58,7 @@ impl Store {
         self.write(move |connection| {
             match connection.prepare_cached("DELETE FROM sinks WHERE name = ?1")?.execute([name.as_str()])? {
                 0 => Err(StoreError::missing("sink", name)),
-                _ => Ok(()),
+                _ => Self::forget_values(connection, &owner_of_sink(name.as_str())),
             }
         })
         .await

@@ -4,6 +4,7 @@ mod bindings;
 mod broadcasts;
 mod certificates;
 mod opening;
+mod plugins;
 mod progress;
 mod registrations;
 mod resources;

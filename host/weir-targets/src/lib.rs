@@ -6,6 +6,7 @@
 
 pub mod republish;
 pub mod shadow;
+pub mod testkit;
 pub mod webhook;
 
 use std::sync::Arc;

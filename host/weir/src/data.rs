@@ -103,6 +103,11 @@ impl DataFolder {
         Ok(owner)
     }
 
+    /// Compiled plugins.
+    pub(crate) fn plugins(&self) -> PathBuf {
+        self.0.join("plugins")
+    }
+
     pub(crate) fn admin_key_file(&self) -> PathBuf {
         self.0.join("admin.key")
     }

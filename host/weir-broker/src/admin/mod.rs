@@ -1,5 +1,5 @@
 //! What an administrator does to products, topic classes, devices, registrations, gateways, tokens, certificates, keys,
-//! secrets and dead letters.
+//! secrets, plugins and dead letters.
 //!
 //! Every management API is made of these functions, so that what is checked is checked once. They take the
 //! [`Broker`](crate::Broker), because to take a right away is also to end the live sessions that rest on it.
@@ -13,6 +13,7 @@ pub mod devices;
 pub mod gateways;
 pub mod indexes;
 pub mod keys;
+pub mod plugins;
 pub mod products;
 pub mod registrations;
 pub mod secrets;
@@ -37,6 +38,8 @@ pub enum AdminError {
     Missing { what: &'static str, name: String },
     #[error("key {key} owns rule {rule}: drop the rule, or apply it with another key, first")]
     OwnsRule { key: String, rule: String },
+    #[error("plugin {plugin} is used by {user}: drop that first")]
+    PluginInUse { plugin: String, user: String },
     #[error("key {0} is the last of an administrator: without it nobody could manage the hub")]
     LastAdministrator(String),
     #[error(transparent)]
@@ -48,7 +51,7 @@ impl Classify for AdminError {
         match self {
             Self::Invalid { .. } => ErrorKind::Invalid,
             Self::Missing { .. } => ErrorKind::NotFound,
-            Self::OwnsRule { .. } | Self::LastAdministrator(_) => ErrorKind::Conflict,
+            Self::OwnsRule { .. } | Self::PluginInUse { .. } | Self::LastAdministrator(_) => ErrorKind::Conflict,
             Self::Store(error) => error.kind(),
         }
     }

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use weir_core::{
-    IndexName, KeyName, Principal, RuleName, SinkName,
+    IndexName, KeyName, PluginName, Principal, RuleName, SinkName,
+    plugin::Plugins,
     seams::{Catalog, Evaluator, Language, TargetKind},
     statement::{IndexDefinition, RuleDefinition, SinkDefinition, StartFrom, Statement},
     table::TableSchema,
@@ -13,10 +14,10 @@ use weir_store::{INDEXES, NewRule, Role, Store, StoreError};
 use super::{
     ApplyError, RuleRuntime,
     action::Shared,
-    table::{LiveRule, OpenTargets, Opener, Table},
+    table::{LiveRule, OpenTargets, Opener, PLUGIN, Table},
     windows,
 };
-use crate::{Drain, policy::PolicyInForce};
+use crate::{Drain, admin::AdminError, policy::PolicyInForce};
 
 /// What became of one statement.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -68,10 +69,11 @@ impl RuleRuntime {
         store: Store,
         language: Arc<dyn Language>,
         kinds: Vec<Arc<dyn TargetKind>>,
+        plugins: Arc<dyn Plugins>,
         policy: PolicyInForce,
         drain: Drain,
     ) -> Self {
-        Self { shared, store, language, kinds: kinds.into(), changing: Arc::default(), drain, policy }
+        Self { shared, store, language, kinds: kinds.into(), plugins, changing: Arc::default(), drain, policy }
     }
 
     /// Runs a script. If any statement fails, none has an effect.
@@ -303,6 +305,29 @@ impl RuleRuntime {
         Ok(())
     }
 
+    pub(crate) fn plugins(&self) -> &dyn Plugins {
+        self.plugins.as_ref()
+    }
+
+    /// Deletes a plugin that no sink and no rule uses. No change of rules goes on meanwhile.
+    pub(crate) async fn delete_plugin(&self, name: &PluginName) -> Result<(), AdminError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let kind = format!("{PLUGIN}{name}");
+        let in_use = |user: String| AdminError::PluginInUse { plugin: name.to_string(), user };
+        if let Some(sink) = self.store.sinks().await?.into_iter().find(|sink| sink.kind == kind) {
+            return Err(in_use(format!("sink {}", sink.name)));
+        }
+        let table = self.shared.table.load();
+        let uses =
+            |rule: &RuleDefinition| rule.actions.iter().chain(&rule.on_error).any(|action| action.target == kind);
+        if let Some(rule) = table.rules.values().find(|rule| uses(&rule.definition)) {
+            return Err(in_use(format!("rule {}", rule.definition.name)));
+        }
+        self.store.delete_plugin(name).await?;
+        self.plugins.forget(name);
+        Ok(())
+    }
+
     pub(super) async fn sinks(&self) -> Result<BTreeMap<SinkName, SinkDefinition>, ApplyError> {
         let mut sinks = BTreeMap::new();
         for row in self.store.sinks().await.map_err(ApplyError::Store)? {
@@ -321,7 +346,7 @@ impl RuleRuntime {
     }
 
     pub(super) fn opener<'a>(&'a self, sinks: &'a BTreeMap<SinkName, SinkDefinition>) -> Opener<'a> {
-        Opener { kinds: &self.kinds, sinks, store: &self.store }
+        Opener { kinds: &self.kinds, plugins: self.plugins.as_ref(), sinks, store: &self.store }
     }
 }
 

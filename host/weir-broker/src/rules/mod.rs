@@ -20,6 +20,7 @@ use std::{sync::Arc, time::Duration};
 
 use weir_core::{
     Classify, ErrorKind, IndexName, RuleName, SinkName, Timestamp,
+    plugin::Plugins,
     seams::{Language, Outcome, Probe, SettingValue, SqlError, TargetKind},
     statement::{RuleDefinition, Setting, Statement},
     windows::WindowLimits,
@@ -205,6 +206,7 @@ pub struct RuleRuntime {
     store: Store,
     language: Arc<dyn Language>,
     kinds: Arc<[Arc<dyn TargetKind>]>,
+    plugins: Arc<dyn Plugins>,
     /// Serialises changes, so that each begins from what the last one made.
     changing: Arc<tokio::sync::Mutex<()>>,
     drain: Drain,
@@ -288,9 +290,10 @@ impl RuleRuntime {
     }
 
     fn mask(&self, text: String, kind: &str, settings: &[(String, Setting)]) -> String {
-        let Some(kind) = self.kinds.iter().find(|known| known.name() == kind) else { return text };
-        let is_secret =
-            |name: &str| kind.settings().iter().any(|spec| spec.name == name && spec.value == SettingValue::Secret);
+        let plugin = || self.plugins.target_kind(&kind.strip_prefix(table::PLUGIN)?.parse().ok()?);
+        let known = self.kinds.iter().find(|known| known.name() == kind).map(Arc::clone).or_else(plugin);
+        let Some(kind) = known else { return text };
+        let is_secret = |name: &str| kind.setting(name) == Some(SettingValue::Secret);
         settings.iter().fold(text, |text, (name, setting)| match setting {
             Setting::Literal(value) if is_secret(name) => {
                 text.replace(&format!("'{}'", value.replace('\'', "''")), "'***'")

@@ -3,13 +3,17 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use weir_core::{
-    KeyName, Offset, Principal, RuleName, SinkName,
-    seams::{Evaluator, SettingSpec, SettingValue, Settings, Target, TargetContext, TargetKind},
+    KeyName, Offset, PluginName, Principal, RuleName, SinkName,
+    plugin::Plugins,
+    seams::{Evaluator, SettingValue, Settings, Target, TargetContext, TargetKind},
     statement::{ActionDefinition, RuleDefinition, Setting, SinkDefinition},
 };
 use weir_store::Store;
 
 use super::{ApplyError, action::Action, windows::LiveWindows};
+
+/// What the name of a plugin follows where it is used as a kind of target.
+pub(super) const PLUGIN: &str = "plugin.";
 
 #[derive(Clone)]
 pub(crate) struct Table {
@@ -50,13 +54,15 @@ pub(crate) struct OpenTargets {
 /// Opens targets: kinds by name, sinks by name, secrets from the store.
 pub(crate) struct Opener<'a> {
     pub(crate) kinds: &'a [Arc<dyn TargetKind>],
+    pub(crate) plugins: &'a dyn Plugins,
     pub(crate) sinks: &'a BTreeMap<SinkName, SinkDefinition>,
     pub(crate) store: &'a Store,
 }
 
 impl Opener<'_> {
     pub(crate) fn open_rule(&self, rule: &RuleDefinition, owner: &Principal) -> Result<OpenTargets, ApplyError> {
-        let context = || TargetContext { rule: rule.name.clone(), owner: owner.clone() };
+        let context =
+            || TargetContext { rule: rule.name.clone(), owner: owner.clone(), sink: None, grants: Vec::new() };
         let mut warnings = Vec::new();
         let actions = rule.actions.iter().map(|action| self.open(action, context(), &mut warnings));
         let actions = actions.collect::<Result<Vec<_>, _>>()?;
@@ -81,26 +87,37 @@ impl Opener<'_> {
         let rule = sink.name.as_str().parse().map_err(|error| ApplyError::invalid(format!("{error}")))?;
         let mut warnings = Vec::new();
         let kind = self.kind(&sink.kind)?;
+        if !sink.grants.is_empty() && !kind.takes_grants() {
+            return Err(ApplyError::invalid(format!(
+                "sink {}: {} takes no GRANT: only plugins do",
+                sink.name, sink.kind
+            )));
+        }
         if let Some((setting, _)) = sink.settings.iter().find(|(_, value)| matches!(value, Setting::Template(_))) {
             return Err(ApplyError::invalid(format!(
                 "sink {}: {setting} cannot hold ${{…}}, which is known only to a rule; write {}({setting} => …) in the rule",
                 sink.name, sink.kind
             )));
         }
-        let context = TargetContext { rule, owner: owner.clone() };
-        self.open_kind(kind, &sink.settings, context, &mut warnings)?;
+        let (name, grants) = (Some(sink.name.clone()), sink.grants.clone());
+        let context = TargetContext { rule, owner: owner.clone(), sink: name, grants };
+        self.open_kind(kind.as_ref(), &sink.settings, context, &mut warnings)?;
         Ok(warnings)
     }
 
     fn open(
         &self,
         action: &ActionDefinition,
-        context: TargetContext,
+        mut context: TargetContext,
         warnings: &mut Vec<String>,
     ) -> Result<OpenTarget, ApplyError> {
         let sink = self.sinks.iter().find(|(name, _)| name.as_str() == action.target).map(|(_, sink)| sink);
         let (kind, settings) = match sink {
-            Some(sink) if action.settings.is_empty() => (self.kind(&sink.kind)?, &sink.settings),
+            Some(sink) if action.settings.is_empty() => {
+                context.sink = Some(sink.name.clone());
+                context.grants.clone_from(&sink.grants);
+                (self.kind(&sink.kind)?, &sink.settings)
+            }
             Some(_) => {
                 return Err(ApplyError::invalid(format!(
                     "sink {} takes no settings here; they stand in its CREATE SINK",
@@ -109,19 +126,39 @@ impl Opener<'_> {
             }
             None => (self.kind(&action.target)?, &action.settings),
         };
-        let target = self.open_kind(kind, settings, context, warnings)?;
+        let target = self.open_kind(kind.as_ref(), settings, context, warnings)?;
         let is_fixed = settings.iter().all(|(_, setting)| !matches!(setting, Setting::Template(_)));
         let publishes_to = if is_fixed { target.publishes_to() } else { None };
         Ok(OpenTarget { name: action.target.clone(), target, publishes_to })
     }
 
-    fn kind(&self, name: &str) -> Result<&dyn TargetKind, ApplyError> {
-        self.kinds.iter().find(|kind| kind.name() == name).map(AsRef::as_ref).ok_or_else(|| {
+    fn kind(&self, name: &str) -> Result<Arc<dyn TargetKind>, ApplyError> {
+        if let Some(plugin) = name.strip_prefix(PLUGIN) {
+            return self.plugin(plugin);
+        }
+        self.kinds.iter().find(|kind| kind.name() == name).map(Arc::clone).ok_or_else(|| {
             let kinds: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();
             let sinks: Vec<&str> = self.sinks.keys().map(SinkName::as_str).collect();
             let mut known = kinds;
             known.extend(sinks);
             ApplyError::invalid(format!("there is no target or sink {name}; there are {}", known.join(", ")))
+        })
+    }
+
+    fn plugin(&self, name: &str) -> Result<Arc<dyn TargetKind>, ApplyError> {
+        let plugin = name.parse::<PluginName>().map_err(|error| ApplyError::invalid(error.to_string()))?;
+        self.plugins.target_kind(&plugin).ok_or_else(|| {
+            let names = self.plugins.names();
+            let is_there = names.contains(&plugin);
+            let names: Vec<&str> = names.iter().map(PluginName::as_str).collect();
+            ApplyError::invalid(match (is_there, names.as_slice()) {
+                (true, _) => format!("plugin {plugin} is not a sink"),
+                (false, []) => format!("there is no plugin {plugin}; upload it by `weir plugin push {plugin}.wasm`"),
+                (false, names) => format!(
+                    "there is no plugin {plugin}; upload it by `weir plugin push {plugin}.wasm`, or use one of {}",
+                    names.join(", ")
+                ),
+            })
         })
     }
 
@@ -140,11 +177,11 @@ impl Opener<'_> {
         }
         let mut resolved = Settings::default();
         for (name, setting) in settings {
-            let spec = specs.iter().find(|spec| spec.name == name).ok_or_else(|| {
+            let treated = kind.setting(name).ok_or_else(|| {
                 let known: Vec<&str> = specs.iter().map(|spec| spec.name).collect();
                 ApplyError::invalid(format!("{} has no setting {name}; it has {}", kind.name(), known.join(", ")))
             })?;
-            if let Some(value) = self.resolve(kind, spec, setting, warnings)? {
+            if let Some(value) = self.resolve(kind, (name, treated), setting, warnings)? {
                 resolved.0.push((name.clone(), value));
             }
         }
@@ -155,23 +192,23 @@ impl Opener<'_> {
     fn resolve(
         &self,
         kind: &dyn TargetKind,
-        spec: &SettingSpec,
+        (name, treated): (&str, SettingValue),
         setting: &Setting,
         warnings: &mut Vec<String>,
     ) -> Result<Option<String>, ApplyError> {
-        match (setting, spec.value) {
+        match (setting, treated) {
             (Setting::Literal(value), SettingValue::Secret) => {
                 warnings.push(format!(
                     "{}: {} stands in the rule in the clear; keep it by `weir create secret NAME` and write secret('NAME')",
                     kind.name(),
-                    spec.name
+                    name
                 ));
                 Ok(Some(value.clone()))
             }
             (Setting::Literal(value), _) => Ok(Some(value.clone())),
             (Setting::Template(_), SettingValue::Topic | SettingValue::Url | SettingValue::Name) => Ok(None),
-            (Setting::Template(_), SettingValue::Plain | SettingValue::Secret) => {
-                Err(ApplyError::invalid(format!("{}: {} cannot hold ${{…}}", kind.name(), spec.name)))
+            (Setting::Template(_), SettingValue::Plain | SettingValue::Secret | SettingValue::Any) => {
+                Err(ApplyError::invalid(format!("{}: {name} cannot hold ${{…}}", kind.name())))
             }
             (Setting::Secret(name), _) => {
                 let value = self.store.secret(name).map_err(ApplyError::Store)?.ok_or_else(|| {

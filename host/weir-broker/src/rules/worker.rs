@@ -33,6 +33,9 @@ const WAITING_ROWS: usize = 16_384;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a target may take to let go of what it holds.
+const CLOSING: Duration = Duration::from_secs(5);
+
 /// A row on its way.
 #[derive(Debug)]
 struct Item {
@@ -65,6 +68,9 @@ impl Worker {
         tokio::select! {
             () = self.action.stop.clone().cancelled_owned() => {}
             () = self.work() => {}
+        }
+        if tokio::time::timeout(CLOSING, self.action.target.close()).await.is_err() {
+            tracing::warn!(rule = %self.action.rule, target = self.action.labels.target, "a target does not let go");
         }
         self.action.ended.notify_one();
     }

@@ -270,6 +270,7 @@ impl Hub {
             rules: RuleOptions { checkpoint: Duration::from_millis(20), ..RuleOptions::default() },
             language: Arc::new(Lines::default()),
             targets: Box::new(move |_publisher| vec![Arc::new(TestKind(kinds))]),
+            plugins: Arc::new(weir_core::plugin::NoPlugins),
             front: Drain::new(),
         };
         let running = parts.start().await.unwrap();

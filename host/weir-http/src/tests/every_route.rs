@@ -108,6 +108,10 @@ const CASES: &[Case] = &[
     managed("GET", "/v1/indexes", "", 200),
     managed("GET", "/v1/indexes/{index}", "", 200),
     managed("DELETE", "/v1/indexes/{index}", "", 204),
+    managed("PUT", "/v1/plugins/{plugin}", "component", 200),
+    managed("GET", "/v1/plugins", "", 200),
+    managed("GET", "/v1/plugins/{plugin}", "", 200),
+    managed("DELETE", "/v1/plugins/{plugin}", "", 204),
     managed("GET", "/v1/deadletters", "", 200),
     managed("GET", "/v1/deadletters/{id}", "", 200),
     managed("DELETE", "/v1/deadletters/{id}", "", 204),
@@ -161,6 +165,7 @@ fn filled(path: &str) -> String {
         .replace("{sink}", "unused")
         .replace("{broadcast}", "1")
         .replace("{index}", "fw")
+        .replace("{plugin}", "echo")
         .replace("{id}", "1")
         .replace("{certificate}", &"71".repeat(32))
         .replace("{fingerprint}", &"70".repeat(32));
@@ -201,6 +206,7 @@ async fn nobody_and_the_wrong_owner_are_refused_and_change_nothing() {
         "secrets",
         "rules",
         "sinks",
+        "plugins",
         "indexes",
         "deadletters",
     ];

@@ -14,7 +14,7 @@ use tower::ServiceExt;
 use weir_broker::{
     Broker, Drain, Limits, Parts, RuleOptions, Running,
     admin::{
-        gateways,
+        gateways, plugins,
         topics::{self, TopicClass},
     },
 };
@@ -30,7 +30,7 @@ use weir_store::{
     AuthorityRow, DeadLetterKind, NewBroadcast, NewDeadLetter, NewProduct, Progress, RegistrationChange, Role, Store,
 };
 
-use super::parts::{Canned, Stamp, Taking, Words};
+use super::parts::{Canned, Stamp, Stamped, Taking, Words};
 use crate::{
     Endpoint, HttpLimits, HttpOptions,
     router::{Hub, router},
@@ -91,6 +91,7 @@ impl TestHub {
             rules: RuleOptions::default(),
             language: Arc::new(Words),
             targets: Box::new(|_| vec![Arc::new(Taking)]),
+            plugins: Arc::new(Stamped),
             front: Drain::new(),
         };
         let front = parts.front.clone();
@@ -215,6 +216,7 @@ async fn furnish(broker: &Broker) -> String {
     // One that has ended: the task that runs them might find another that runs, or not.
     let ended = store.create_broadcast(broadcast, 1, START).await.unwrap();
     store.cancel_broadcast(&ended.product, ended.id, START).await.unwrap();
+    plugins::push(broker, &"echo".parse().unwrap(), b"echo".as_slice().into()).await.unwrap();
     let device = format!("{PRODUCT}/dev_01").parse().unwrap();
     store.create_device(&device, None, START).await.unwrap();
     store.create_token(&device, None, START).await.unwrap();

@@ -8,8 +8,9 @@ use arrow::{
     datatypes::SchemaRef,
 };
 use weir_core::{
-    DeviceId, Fingerprint, ProductId, RuleName, Timestamp,
+    DeviceId, Fingerprint, PluginName, ProductId, RuleName, Timestamp,
     history::{Backtest, BacktestReport, Comparison, QueryRequest, QueryRun, Replay, ReplayRun, Replayed},
+    plugin::{PluginError, PluginSummary, PluginWorld, Plugins},
     schema::Records,
     seams::{
         BoxFuture, Catalog, Delivery, Evaluator, Language, Outcome, Probe, QueryEngine, QueryError, RuleEvaluation,
@@ -119,6 +120,7 @@ fn statement(line: &str) -> Result<Statement, SqlError> {
             text: line.to_owned(),
             kind: "taking".to_owned(),
             settings: vec![("note".to_owned(), Setting::Literal("x".to_owned()))],
+            grants: Vec::new(),
         })),
         _ => Err(SqlError {
             message: "expected rule or sink".to_owned(),
@@ -176,6 +178,38 @@ impl Target for Taking {
             _ => Outcome::Delivered,
         };
         Box::pin(async move { rows.iter().map(outcome).collect() })
+    }
+}
+
+/// Takes every component but one that says `refuse`, and runs none.
+pub(super) struct Stamped;
+
+impl Plugins for Stamped {
+    fn check(&self, component: Arc<[u8]>) -> BoxFuture<'_, Result<PluginSummary, PluginError>> {
+        let checked = match &*component {
+            b"refuse" => Err(PluginError::Invalid("this is not a WebAssembly component".to_owned())),
+            component => Ok(PluginSummary {
+                digest: String::from_utf8_lossy(component).into_owned(),
+                world: PluginWorld::Sink,
+                size: component.len() as u64,
+                imports: vec!["http".to_owned()],
+                signed_by: None,
+                warnings: vec!["the component is not signed".to_owned()],
+            }),
+        };
+        Box::pin(async { checked })
+    }
+
+    fn put_in_force(&self, _name: &PluginName, _summary: &PluginSummary) {}
+
+    fn forget(&self, _name: &PluginName) {}
+
+    fn target_kind(&self, _name: &PluginName) -> Option<Arc<dyn TargetKind>> {
+        None
+    }
+
+    fn names(&self) -> Vec<PluginName> {
+        Vec::new()
     }
 }
 

@@ -15,6 +15,7 @@ mod indexes;
 mod keys;
 mod lines;
 mod pins;
+mod plugins;
 mod products;
 mod publish;
 mod query;
@@ -50,6 +51,7 @@ pub(crate) fn routes() -> Vec<Route> {
         rules::routes(),
         sinks::routes(),
         indexes::routes(),
+        plugins::routes(),
         dead_letters::routes(),
         query::routes(),
         backtests::routes(),

@@ -4,6 +4,7 @@
 //! they mean in SQL. What a SELECT may say is checked in [`select`]; what its names and types mean is for planning.
 
 pub(crate) mod dialect;
+mod grant;
 mod index;
 mod seam;
 pub(crate) mod select;

@@ -12,6 +12,7 @@ use weir_core::{
 
 use super::{
     dialect::RuleDialect,
+    grant,
     select::Purpose,
     setting,
     sources::{self, What},
@@ -218,7 +219,8 @@ impl Reader<'_> {
             }
             settings = setting::settings(self, &Token::Eq)?.0;
         }
-        Ok(Parsed::other(Statement::CreateSink(SinkDefinition { name, text, kind, settings })))
+        let grants = grant::grants(self)?;
+        Ok(Parsed::other(Statement::CreateSink(SinkDefinition { name, text, kind, settings, grants })))
     }
 
     /// `kind(name => value, …)` or the name of a sink.

@@ -36,6 +36,7 @@ fn a_script_is_its_statements_in_order() {
                 literal("on", "true"),
                 ("token".to_owned(), Setting::Secret("t".parse().unwrap())),
             ],
+            grants: vec![],
         })
     );
     assert!(

@@ -48,11 +48,11 @@ fn a_newer_format_is_refused_by_name() {
     let path = folder.path().join("store.sqlite");
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = refused(folder.path());
-    assert!(matches!(error, OpenError::Newer { found: 99, known: 9, .. }));
+    assert!(matches!(error, OpenError::Newer { found: 99, known: 10, .. }));
     assert_eq!(
         error.to_string(),
         format!(
-            "{} has format version 99 and this program knows versions up to 9: run the newer program again, \
+            "{} has format version 99 and this program knows versions up to 10: run the newer program again, \
              or restore a backup made before it",
             path.display()
         )

@@ -10,6 +10,7 @@ use weir_core::{
 };
 
 use super::RepublishKind;
+use crate::testkit::{self, BROKEN, Behaviour, OtherSide};
 
 /// Keeps what was published, call by call, and refuses the topic `full`.
 #[derive(Default)]
@@ -33,7 +34,8 @@ impl Publisher for Hub {
 }
 
 fn context() -> TargetContext {
-    TargetContext { rule: "r".parse().unwrap(), owner: Principal::Administrator("admin".parse().unwrap()) }
+    let owner = Principal::Administrator("admin".parse().unwrap());
+    TargetContext { rule: "r".parse().unwrap(), owner, sink: None, grants: Vec::new() }
 }
 
 fn open(settings: &[(&str, &str)]) -> Result<(Arc<Hub>, Arc<dyn Target>), SettingError> {
@@ -113,6 +115,66 @@ async fn nothing_is_published_when_every_row_is_wrong() {
     let (hub, target) = open(&[]).unwrap();
     target.write(&[row(Some(""), 0, 0)]).await;
     assert!(hub.0.lock().unwrap().is_empty());
+}
+
+/// A hub that behaves as the contract's test tells it to.
+struct TestHub {
+    behaviour: Arc<Mutex<Behaviour>>,
+    taken: Arc<Mutex<Vec<String>>>,
+}
+
+impl Publisher for TestHub {
+    fn publish<'a>(&'a self, _owner: &'a Principal, messages: Vec<Republish>) -> BoxFuture<'a, Vec<Outcome>> {
+        Box::pin(async move {
+            let behaviour = *self.behaviour.lock().unwrap();
+            let mut outcomes = Vec::new();
+            for message in messages {
+                let payload = String::from_utf8(message.payload.to_vec()).unwrap();
+                if behaviour == Behaviour::Slow {
+                    tokio::task::yield_now().await;
+                }
+                outcomes.push(match behaviour {
+                    Behaviour::Gone => Outcome::Unavailable { reason: "the log is full".to_owned(), retry_after: None },
+                    Behaviour::Refusing => Outcome::Rejected { reason: "not allowed".to_owned(), retry: false },
+                    Behaviour::HalfBroken if payload.contains(BROKEN) => {
+                        Outcome::Rejected { reason: "not allowed".to_owned(), retry: false }
+                    }
+                    _ => {
+                        self.taken.lock().unwrap().push(payload);
+                        Outcome::Delivered
+                    }
+                });
+            }
+            outcomes
+        })
+    }
+
+    fn ask_shadows<'a>(&'a self, _owner: &'a Principal, _requests: Vec<Republish>) -> BoxFuture<'a, Vec<Outcome>> {
+        panic!("this target asks nothing of shadows")
+    }
+}
+
+impl OtherSide for TestHub {
+    fn open(&self) -> Arc<dyn Target> {
+        let hub = Self { behaviour: Arc::clone(&self.behaviour), taken: Arc::clone(&self.taken) };
+        let settings = Settings(vec![("topic".to_owned(), "out/x".to_owned())]);
+        RepublishKind::new(Arc::new(hub)).open(&settings, context()).unwrap()
+    }
+
+    fn behave(&self, behaviour: Behaviour) -> BoxFuture<'_, ()> {
+        *self.behaviour.lock().unwrap() = behaviour;
+        Box::pin(async {})
+    }
+
+    fn taken(&self) -> Vec<String> {
+        self.taken.lock().unwrap().clone()
+    }
+}
+
+#[tokio::test]
+async fn the_contract_is_kept() {
+    let hub = TestHub { behaviour: Arc::new(Mutex::new(Behaviour::Fine)), taken: Arc::default() };
+    testkit::check(&hub).await;
 }
 
 #[test]

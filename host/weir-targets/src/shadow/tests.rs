@@ -33,7 +33,8 @@ impl Publisher for Hub {
 }
 
 fn context() -> TargetContext {
-    TargetContext { rule: "r".parse().unwrap(), owner: Principal::Administrator("admin".parse().unwrap()) }
+    let owner = Principal::Administrator("admin".parse().unwrap());
+    TargetContext { rule: "r".parse().unwrap(), owner, sink: None, grants: Vec::new() }
 }
 
 fn open(settings: &[(&str, &str)]) -> Result<(Arc<Hub>, Arc<dyn Target>), SettingError> {

@@ -1,5 +1,6 @@
 //! Against a real server on loopback, and tables for what needs none.
 
+mod contract;
 mod format;
 mod outcomes;
 mod reach;
@@ -69,7 +70,10 @@ fn application() -> Principal {
 fn open_as(owner: Principal, own_ports: &[u16], settings: &[(&str, &str)]) -> Result<Arc<dyn Target>, SettingError> {
     let options = WebhookOptions { own_ports: own_ports.to_vec(), now: Arc::new(|| Timestamp(1_604_458_421_999)) };
     let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    WebhookKind::new(options).open(&Settings(settings), TargetContext { rule: "hot".parse().unwrap(), owner })
+    WebhookKind::new(options).open(
+        &Settings(settings),
+        TargetContext { rule: "hot".parse().unwrap(), owner, sink: None, grants: Vec::new() },
+    )
 }
 
 fn open(settings: &[(&str, &str)]) -> Arc<dyn Target> {

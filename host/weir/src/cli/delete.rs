@@ -1,7 +1,7 @@
 //! `weir delete`: whatever can be made, and dead letters.
 
 use serde_json::{Value, json};
-use weir_core::{IndexName, KeyName, ProductId, RuleName, SecretName, SinkName, TopicSuffix};
+use weir_core::{IndexName, KeyName, PluginName, ProductId, RuleName, SecretName, SinkName, TopicSuffix};
 
 use super::{
     binding::{self, BindingArgs},
@@ -79,6 +79,9 @@ pub(crate) enum What {
     /// A sink that no rule uses any more
     #[command(alias = "sinks")]
     Sink { name: SinkName },
+    /// A plugin that no sink and no rule uses any more
+    #[command(alias = "plugins")]
+    Plugin { name: PluginName },
     /// An index; queries find the same without it, only slower
     #[command(alias = "indexes")]
     Index { name: IndexName },
@@ -98,6 +101,7 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
         What::Rule { name } => delete(hub, out, "rule", "rules", name.as_str()).await,
         What::Sink { name } => delete(hub, out, "sink", "sinks", name.as_str()).await,
         What::Broadcast { product, id } => broadcast::cancel(&product, id, hub, out).await,
+        What::Plugin { name } => delete(hub, out, "plugin", "plugins", name.as_str()).await,
         What::Index { name } => delete(hub, out, "index", "indexes", name.as_str()).await,
         What::Certificate { names } => certificate::revoke(&names, hub, out).await,
         What::Pin { args } => pin::delete(&args, hub, out).await,

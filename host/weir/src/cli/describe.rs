@@ -1,7 +1,7 @@
 //! `weir describe`: one thing with everything known of it.
 
 use serde_json::Value;
-use weir_core::{IndexName, ProductId, RuleName, SinkName};
+use weir_core::{IndexName, PluginName, ProductId, RuleName, SinkName};
 
 use super::{
     broadcast,
@@ -50,6 +50,9 @@ pub(crate) enum What {
     /// A sink
     #[command(alias = "sinks")]
     Sink { name: SinkName },
+    /// A plugin: its version, what it imports, and who signed it
+    #[command(alias = "plugins")]
+    Plugin { name: PluginName },
     /// An index
     #[command(alias = "indexes")]
     Index { name: IndexName },
@@ -75,6 +78,7 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
             .map_err(|failure| failure.see(&format!("weir get authorities {product}")))?,
         What::Rule { name } => get(hub, "rules", name.as_str()).await?,
         What::Sink { name } => get(hub, "sinks", name.as_str()).await?,
+        What::Plugin { name } => get(hub, "plugins", name.as_str()).await?,
         What::Index { name } => get(hub, "indexes", name.as_str()).await?,
         What::Deadletter { id } => get(hub, "deadletters", &id.to_string()).await?,
         What::Shadow { which } => return shadow::describe(&which, hub, out).await,

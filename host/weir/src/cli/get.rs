@@ -57,6 +57,9 @@ pub(crate) enum What {
     /// Sinks
     #[command(visible_alias = "sink")]
     Sinks,
+    /// Plugins
+    #[command(visible_alias = "plugin")]
+    Plugins,
     /// Indexes that were declared on shadows
     #[command(visible_alias = "index")]
     Indexes,
@@ -181,6 +184,16 @@ pub(crate) async fn run(what: What, hub: &Hub, out: Output) -> Result<(), Failur
         What::Sinks => {
             let columns: [Column; 2] = [("NAME", |sink| text(sink, "name")), ("KIND", |sink| text(sink, "kind"))];
             out.list(&hub.get(&["sinks"]).await?, &columns, "no sinks; upload CREATE SINK … by weir apply -f FILE")
+        }
+        What::Plugins => {
+            let columns: [Column; 5] = [
+                ("NAME", |plugin| text(plugin, "name")),
+                ("WORLD", |plugin| text(plugin, "world")),
+                ("VERSION", |plugin| text(plugin, "version")),
+                ("DIGEST", |plugin| text(plugin, "digest").chars().take(12).collect()),
+                ("SIGNED BY", |plugin| text(plugin, "signed_by")),
+            ];
+            out.list(&hub.get(&["plugins"]).await?, &columns, "no plugins; upload one: weir plugin push FILE")
         }
         What::Indexes => {
             let columns: [Column; 3] = [

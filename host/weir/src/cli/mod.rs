@@ -25,6 +25,7 @@ mod mqtt;
 pub(crate) mod output;
 mod period;
 mod pin;
+mod plugin;
 mod progress;
 mod publish;
 mod query;
@@ -79,14 +80,14 @@ enum Command {
     #[command(subcommand)]
     Set(set::What),
     /// List products, topic classes, devices, a gateway's bindings, shadows, broadcasts, certificates, authorities, rules,
-    /// sinks, indexes, keys, secrets or dead letters, or print the hub's CA
+    /// sinks, plugins, indexes, keys, secrets or dead letters, or print the hub's CA
     #[command(subcommand)]
     Get(get::What),
-    /// Show one product, device, shadow, broadcast, authority, rule, sink or dead letter with everything known of it
+    /// Show one product, device, shadow, broadcast, authority, rule, sink, plugin or dead letter with everything known of it
     #[command(subcommand)]
     Describe(describe::What),
-    /// Delete a product, topic class, device, binding, token, shadow, pin, authority, key, secret, rule, sink or dead
-    /// letter, revoke a certificate, or cancel a broadcast
+    /// Delete a product, topic class, device, binding, token, shadow, pin, authority, key, secret, rule, sink, plugin or
+    /// dead letter, revoke a certificate, or cancel a broadcast
     #[command(subcommand)]
     Delete(delete::What),
     /// Let a rule run, or a device or a product's devices connect, again
@@ -95,6 +96,9 @@ enum Command {
     /// Stop a rule, or keep a device or a product's devices out
     #[command(subcommand)]
     Disable(enable::What),
+    /// Make, build, try, sign and upload plugins
+    #[command(subcommand)]
+    Plugin(plugin::What),
     /// Send dead letters to their action again
     #[command(subcommand)]
     Replay(replay::What),
@@ -158,6 +162,7 @@ fn run(command: Command, target: &Target, out: Output) -> Result<(), Failure> {
         Command::Delete(what) => wait(delete::run(what, &target.hub()?, out)),
         Command::Enable(what) => wait(enable::run(what, true, &target.hub()?, out)),
         Command::Disable(what) => wait(enable::run(what, false, &target.hub()?, out)),
+        Command::Plugin(what) => plugin::run(what, target, out),
         Command::Replay(what) => wait(replay::run(what, &target.hub()?, out)),
         Command::Pub(args) => wait(publish::run(args, target, out)),
         Command::Sub(args) => wait(subscribe::run(args, target, out)),
@@ -250,6 +255,15 @@ mod tests {
             "weir backtest overheat --from 2026-01-01T00:00:00Z --to -1h --samples 3 -o json",
             "weir backfill overheat --sink archive --name may --from 2026-05-01T00:00:00Z --to 2026-06-01T00:00:00Z",
             "weir bench backtest --messages 1000 --duckdb python3",
+            "weir plugin new --lang rust my-sink",
+            "weir plugin build my-sink",
+            "weir plugin push my_sink.wasm --name other",
+            "weir plugin keygen --out ops.key",
+            "weir plugin sign my_sink.wasm --key-file ops.key",
+            "weir plugin test my_sink.wasm --with url=http://x --grant http=x:80 --row {}",
+            "weir get plugins",
+            "weir describe plugin my_sink",
+            "weir delete plugin my_sink",
             "weir bench shadows --shadows 9 --updates 90 --batch 3",
             "weir serve --mqtt-port 0 --set log.sync=never --data /x",
         ] {

@@ -16,6 +16,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use weir_plugins::TrustedKey;
 
 use layers::{Given, GivenValue};
 
@@ -52,6 +53,7 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     pub(crate) limits: Limits,
     pub(crate) rules: Rules,
+    pub(crate) plugins: Plugins,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) query: Query,
     pub(crate) lake: Lake,
@@ -285,6 +287,23 @@ pub(crate) struct Rules {
     pub(crate) window_groups: usize,
     #[serde(deserialize_with = "values::memory")]
     pub(crate) window_bytes: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Plugins {
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) component_bytes: usize,
+    #[serde(deserialize_with = "values::memory")]
+    pub(crate) memory_bytes: usize,
+    pub(crate) instances: u32,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) compute_time: Duration,
+    #[serde(deserialize_with = "values::duration")]
+    pub(crate) call_time: Duration,
+    #[serde(deserialize_with = "values::trusted_keys")]
+    pub(crate) trusted_keys: Vec<TrustedKey>,
+    pub(crate) require_signature: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

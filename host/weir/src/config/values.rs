@@ -7,6 +7,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error, Visitor},
 };
+use weir_plugins::TrustedKey;
 
 /// A time such as "10 ms", "1 h 30 min" or "7 days".
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -57,6 +58,12 @@ pub(super) fn origins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
         ))),
         None => Ok(origins),
     }
+}
+
+/// Keys as `NAME:KEY`.
+pub(super) fn trusted_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TrustedKey>, D::Error> {
+    let keys = Vec::<String>::deserialize(deserializer)?;
+    keys.iter().map(|key| key.parse().map_err(|error| D::Error::custom(format!("{key:?}: {error}")))).collect()
 }
 
 struct SizeText;

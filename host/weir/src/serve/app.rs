@@ -63,6 +63,8 @@ impl App {
 
         let targets = engines::targets(&listeners.all(), &clock).map_err(StartError::Address)?;
 
+        let plugins = engines::plugins(&config, &data, &store, &clock).map_err(StartError::Plugins)?;
+
         // Rules run from here on; what they republish reaches sessions as soon as there are any.
         let front = Drain::new();
         let running = Parts {
@@ -73,10 +75,12 @@ impl App {
             rules: config.rule_options(),
             language: engines::language(),
             targets,
+            plugins: Arc::new(plugins.clone()),
             front: front.clone(),
         }
         .start()
         .await?;
+        plugins.tidy_cache();
 
         let options = HttpOptions {
             query: engines::query(&config, log, archive.clone(), &running.broker),

@@ -7,7 +7,9 @@ use weir_broker::{Broker, pipeline::MakeTargets};
 use weir_core::seams::{BoxFuture, Language, QueryEngine, QueryError};
 use weir_lake::{Archive, Lake};
 use weir_log::{Clock, Log};
+use weir_plugins::{PluginHost, PluginServices, SystemResolver};
 use weir_rules::language::SqlLanguage;
+use weir_store::Store;
 use weir_targets::WebhookOptions;
 
 use super::start_error::{StartError, chain};
@@ -47,6 +49,22 @@ pub(super) async fn archive(
         Err(_) => tracing::warn!(location, "opening the lake takes long; queries wait for it"),
     }
     Ok(Some(archive))
+}
+
+/// The engine of plugins. Their keys and values are in the store.
+pub(super) fn plugins(
+    config: &Config,
+    data: &DataFolder,
+    store: &Store,
+    clock: &Clock,
+) -> Result<PluginHost, weir_plugins::StartError> {
+    let clock = clock.clone();
+    let services = PluginServices {
+        now: Arc::new(move || clock.now()),
+        values: Arc::new(store.clone()),
+        resolver: Arc::new(SystemResolver),
+    };
+    PluginHost::start(config.plugin_options(data), services)
 }
 
 /// Queries over what log, lake and tables hold, checked against the schemas that products declare.

@@ -9,6 +9,7 @@ use weir_http::{Gateway, GatewayLimits, HttpLimits};
 use weir_lake::{LakeCompression, LakeOptions, Location, QueryOptions, S3Location};
 use weir_log::{LogOptions, SyncPolicy};
 use weir_mqtt::WebSocketOptions;
+use weir_plugins::PluginOptions;
 use weir_store::StoreOptions;
 
 use super::gateway::OnWebSocketPorts;
@@ -135,6 +136,20 @@ impl Config {
         }
     }
 
+    pub(super) fn plugin_options(&self, data: &DataFolder) -> PluginOptions {
+        let plugins = &self.plugins;
+        PluginOptions {
+            component_bytes: plugins.component_bytes,
+            memory_bytes: plugins.memory_bytes,
+            instances: plugins.instances,
+            compute_time: plugins.compute_time,
+            call_time: plugins.call_time,
+            trusted_keys: plugins.trusted_keys.clone(),
+            require_signature: plugins.require_signature,
+            ..PluginOptions::new(data.plugins())
+        }
+    }
+
     pub(super) fn store_options(&self) -> StoreOptions {
         StoreOptions {
             dead_letters_per_rule: self.dead_letters.per_rule,
@@ -186,6 +201,7 @@ impl Config {
         HttpLimits {
             connections: admin.connections,
             body: admin.body_bytes,
+            component: self.plugins.component_bytes,
             header_time: admin.header_timeout,
             body_time: admin.body_timeout,
             write_stall: admin.write_stall,

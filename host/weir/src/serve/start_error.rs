@@ -42,6 +42,8 @@ pub(super) enum StartError {
     Lake(#[source] weir_lake::LakeError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error("plugins cannot be run")]
+    Plugins(#[source] weir_plugins::StartError),
     #[error(transparent)]
     Broker(#[from] weir_broker::StartError),
 }

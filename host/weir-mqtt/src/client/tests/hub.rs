@@ -93,6 +93,7 @@ impl Hub {
             rules: RuleOptions::default(),
             language: Arc::new(Silence),
             targets: Box::new(|_publisher| Vec::new()),
+            plugins: Arc::new(weir_core::plugin::NoPlugins),
             front: front.clone(),
         };
         let running = parts.start().await.unwrap();

@@ -1,7 +1,9 @@
 //! Where a webhook may connect to.
 
+use weir_core::address::{Class, class};
+
 use super::{
-    super::address::{Class, Reach, Refusal, class},
+    super::address::{Reach, Refusal},
     *,
 };
 
