@@ -1,6 +1,6 @@
 //! What a peer asks for, and the broker does.
 
-use serde_json::{Value, value::to_raw_value};
+use serde_json::Value;
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 use weir_broker::{PublishError, Session, SessionOptions, Shadow, ShadowError, ShadowUpdate};
@@ -179,9 +179,7 @@ impl Peer {
         overwrite: bool,
     ) -> Result<(), Response> {
         let device = device.unwrap_or_else(|| self.device.clone());
-        // A map that was read of JSON can be written as such.
-        let Ok(state) = to_raw_value(&change.state) else { return Err(Response::of(Code::BAD_REQUEST)) };
-        let update = ShadowUpdate { device, name, state, version: change.version, overwrite };
+        let update = ShadowUpdate { device, name, state: change.state, version: change.version, overwrite };
         let (broker, principal) = (self.broker.clone(), self.principal.clone());
         self.work(exchange, async move {
             told(broker.update_shadow_visiting(&principal, update, size).await, Code::CHANGED)

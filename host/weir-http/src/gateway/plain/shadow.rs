@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use weir_broker::ShadowUpdate;
 use weir_core::{DeviceId, ShadowName, shadow};
 
@@ -33,7 +33,7 @@ struct Which {
 #[serde(deny_unknown_fields)]
 struct Change {
     /// `reported` and `desired`; `null` for a key deletes it, `null` for all of one clears that.
-    state: Box<RawValue>,
+    state: Map<String, Value>,
     /// The version that the shadow must have; 0: any.
     #[serde(default)]
     version: u64,
