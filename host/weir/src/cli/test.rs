@@ -213,7 +213,7 @@ mod tests {
         for (text, reason) in [
             (
                 "row\nx\n",
-                "line 1: there is no block \"row\"; one begins with messages, schema, rules, rows, error or query",
+                "line 1: there is no block \"row\"; one begins with messages, table, schema, rules, rows, error or query",
             ),
             (
                 "\nmessages\nat=noon a/b {}\n",
